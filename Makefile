@@ -1,0 +1,70 @@
+# Everything a contributor or a user runs. `make serve` and `make test` are the README's two commands.
+
+PYTHON ?= python3
+VENV ?= .venv
+UV_VERSION := 0.13.9
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python
+
+.PHONY: serve demo test lint types contracts check format lock proto docs train clean
+
+serve: $(VENV)/.serve  ## start on the shipped models: CPU only, no torch, no Triton
+	$(BIN)/kokeshi serve
+
+demo: $(VENV)/.serve  ## fill the collection `digits` of a running server from real scans
+	$(BIN)/kokeshi index create digits --model digits_mrl --if-missing
+	$(BIN)/kokeshi index add digits docs/demo/digits.zip --replace
+
+test: $(VENV)/.dev  ## the whole test suite
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+check: lint types contracts test  ## what CI runs
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# One universal lock for serving, and one that adds exporting and development to it.
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock"
+lock: $(UV)
+	$(LOCK) pyproject.toml --extra cpu -o requirements/serve.txt
+	$(LOCK) pyproject.toml --extra cpu --extra export --group dev \
+		-c requirements/serve.txt -o requirements/dev.txt
+
+proto: $(VENV)/.dev  ## regenerate server/kokeshi/v1
+	proto/generate.sh
+
+docs: $(VENV)/.dev  ## regenerate the pages that are made from the code
+	$(BIN)/python -m kokeshi.cli.docs
+
+train: $(VENV)/.dev  ## train, measure and export the shipped models
+	$(BIN)/python -m kokeshi_plugins.digits.train
+
+$(UV):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.serve: requirements/serve.txt pyproject.toml | $(UV)
+	$(INSTALL) --require-hashes -r requirements/serve.txt
+	$(INSTALL) --no-deps -e .
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(UV)
+	$(INSTALL) --require-hashes -r requirements/dev.txt
+	$(INSTALL) --no-deps -e . -e docs/example_plugin
+	touch $@ $(VENV)/.serve
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
