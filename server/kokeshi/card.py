@@ -82,7 +82,7 @@ class Card(Record):
     model_sha256: str
     space: str  # fingerprint of graphs, input contracts and output: see `space_of`
     role: str = "main"
-    parts: dict[str, str] = {}  # role -> model name, this one included; empty for a single graph
+    parts: dict[str, str] = Field(default_factory=dict)  # role -> model name, itself included
     input: Input
     outputs: tuple[Output, ...]
     labels: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""What runs the graphs of a model repository, and how a repository's configuration is read."""

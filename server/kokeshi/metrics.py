@@ -1,0 +1,98 @@
+"""Every metric that Kokeshi exposes, by Prometheus' conventions: base units, `_total` for counters.
+
+docs/metrics.md lists them; a test compares the two.
+"""
+
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+REGISTRY: Final = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+# From a graph of microseconds to one that builds for half a minute.
+SECONDS: Final = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+
+BUILD = Info("kokeshi_build", "Version of Kokeshi and its engine.", registry=REGISTRY)
+REQUESTS = Counter(
+    "kokeshi_requests_total",
+    "Requests answered, by door (grpc, http), call and status code.",
+    ["door", "call", "code"],
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "kokeshi_request_seconds",
+    "Time from a request's arrival to its answer.",
+    ["door", "call"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+IN_FLIGHT = Gauge(
+    "kokeshi_requests_in_flight", "Requests being answered.", ["door"], registry=REGISTRY
+)
+STAGE_SECONDS = Histogram(
+    "kokeshi_stage_seconds",
+    "Time of one stage of a request: decode, queue, infer, encode.",
+    ["stage", "model"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+BATCH_ROWS = Histogram(
+    "kokeshi_batch_rows",
+    "Rows of each executed batch.",
+    ["model"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+    registry=REGISTRY,
+)
+QUEUE_REQUESTS = Gauge(
+    "kokeshi_queue_requests", "Requests that wait for a model.", ["model"], registry=REGISTRY
+)
+REFUSED = Counter(
+    "kokeshi_refused_total",
+    "Requests refused before they ran, by model and reason (queue_full, deadline).",
+    ["model", "reason"],
+    registry=REGISTRY,
+)
+DECODE_QUEUE = Gauge(
+    "kokeshi_decode_queue_images", "Images that wait to be decoded.", registry=REGISTRY
+)
+MODEL_READY = Gauge(
+    "kokeshi_model_ready",
+    "1 when this version of the model answers requests.",
+    ["model", "version"],
+    registry=REGISTRY,
+)
+COLLECTION_ITEMS = Gauge(
+    "kokeshi_collection_items", "Items kept.", ["collection"], registry=REGISTRY
+)
+SEARCH_SECONDS = Histogram(
+    "kokeshi_search_seconds",
+    "Time of one search in a collection, without the embedding of its queries.",
+    ["collection"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+WRITE_SECONDS = Histogram(
+    "kokeshi_write_seconds",
+    "Time of one acknowledged write to a collection.",
+    ["collection"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+
+
+def forget_collection(name: str) -> None:
+    """Drops the series of a collection that is no more."""
+    for metric in (COLLECTION_ITEMS, SEARCH_SECONDS, WRITE_SECONDS):
+        metric.remove_by_labels({"collection": name})

@@ -1,0 +1,351 @@
+"""The service: what Kokeshi does, in front of engines and collections and behind both doors."""
+
+import time
+from collections.abc import Sequence
+
+from kokeshi import __version__
+from kokeshi.engines.protocol import Engine, State
+from kokeshi.errors import ModelNotFoundError
+from kokeshi.images import ImagePool
+from kokeshi.index import Store
+from kokeshi.service import compare, embed, segment
+from kokeshi.service.classify import Classifier
+from kokeshi.service.collections import Collections
+from kokeshi.service.run import Runner
+from kokeshi.service.types import (
+    Classified,
+    CollectionInfo,
+    Compared,
+    Embedded,
+    Encoding,
+    Found,
+    Input,
+    ItemPage,
+    Limits,
+    MaskFormat,
+    ModelInfo,
+    NewItem,
+    OnConflict,
+    SearchMode,
+    Segmented,
+    ServerInfo,
+    StoredItem,
+    Written,
+)
+
+
+class Service:
+    """Every call of the API.
+
+    Args:
+        engine: runs the graphs; started and closed by `start` and `close`.
+        images: decodes and resizes.
+        store: keeps collections.
+        limits: sizes that requests must keep.
+
+    Every call that names a model raises ModelNotFoundError, UnavailableError, WrongTaskError,
+    OverloadedError, DeadlineError and InferenceError as `Engine` does, and InvalidRequestError with
+    its children for what can never be right; `timeout_s` is the caller's deadline.
+    """
+
+    def __init__(self, engine: Engine, images: ImagePool, store: Store, limits: Limits) -> None:
+        self.limits = limits
+        self._engine = engine
+        self._images = images
+        self._runner = Runner(engine, images, limits)
+        self._classifier = Classifier(self._runner, limits)
+        self._collections = Collections(self._runner, store, limits)
+        self._started_s = time.monotonic()
+
+    async def start(self) -> None:
+        """Loads the models."""
+        await self._engine.start()
+
+    async def close(self) -> None:
+        """Finishes what runs and lets go of models and data."""
+        await self._engine.close()
+        self._collections.close()
+        self._images.close()
+
+    async def classify(
+        self,
+        model: str,
+        inputs: Sequence[Input],
+        *,
+        version: int = 0,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        dimension: int | None = None,
+        labels: Sequence[str] = (),
+        templates: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> Classified:
+        """Class names with scores in [0, 1], best first.
+
+        Args:
+            model: a classifier, or two towers with `labels`.
+            inputs: images.
+            version: 0 is the newest.
+            top_k: labels per input; default 5.
+            threshold: only labels scoring at least this; default 0.5 for multi-label models.
+            dimension: which head, where there is one per Matryoshka prefix.
+            labels: zero-shot: the classes to choose from.
+            templates: zero-shot: prompts with {} for the label.
+            timeout_s: the caller's deadline.
+        """
+        return await self._classifier(
+            model,
+            inputs,
+            version=version,
+            top_k=top_k,
+            threshold=threshold,
+            dimension=dimension,
+            labels=labels,
+            templates=templates,
+            timeout_s=timeout_s,
+        )
+
+    async def segment(
+        self,
+        model: str,
+        inputs: Sequence[Input],
+        *,
+        version: int = 0,
+        format: MaskFormat = MaskFormat.PNG,
+        threshold: float | None = None,
+        timeout_s: float | None = None,
+    ) -> Segmented:
+        """The class of every pixel, at each image's own size; largest regions first.
+
+        Args:
+            model: a segmenter.
+            inputs: images.
+            version: 0 is the newest.
+            format: how masks are written.
+            threshold: foreground models: what counts as foreground; default 0.5.
+            timeout_s: the caller's deadline.
+        """
+        return await segment.segment(
+            self._runner,
+            model,
+            inputs,
+            version=version,
+            format=format,
+            threshold=threshold,
+            timeout_s=timeout_s,
+        )
+
+    async def embed(
+        self,
+        model: str,
+        inputs: Sequence[Input],
+        *,
+        version: int = 0,
+        dimension: int | None = None,
+        encoding: Encoding = Encoding.FLOAT32,
+        normalised: bool | None = None,
+        timeout_s: float | None = None,
+    ) -> Embedded:
+        """Vectors of the model's space.
+
+        Args:
+            model: an embedder.
+            inputs: images or texts.
+            version: 0 is the newest.
+            dimension: a trained prefix length; default the full one.
+            encoding: how vectors are written.
+            normalised: unit L2 norm; default as the space has it.
+            timeout_s: the caller's deadline.
+        """
+        return await embed.embed(
+            self._runner,
+            model,
+            inputs,
+            version=version,
+            dimension=dimension,
+            encoding=encoding,
+            normalised=normalised,
+            timeout_s=timeout_s,
+        )
+
+    async def compare(
+        self,
+        model: str,
+        left: Input,
+        right: Input,
+        *,
+        version: int = 0,
+        dimension: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Compared:
+        """How alike two inputs are; the same or not, where the card has a threshold."""
+        return await compare.compare(
+            self._runner,
+            model,
+            left,
+            right,
+            version=version,
+            dimension=dimension,
+            timeout_s=timeout_s,
+        )
+
+    async def create_collection(
+        self, name: str, model: str, *, index: str = "auto", durability: str = "fsync"
+    ) -> CollectionInfo:
+        """Makes an empty collection in the embedding space of a model.
+
+        Raises:
+            AlreadyExistsError: the name is taken.
+        """
+        return await self._collections.create(name, model, index_kind=index, durability=durability)
+
+    async def list_collections(self) -> Sequence[CollectionInfo]:
+        """All collections, by name."""
+        return await self._collections.list()
+
+    async def describe_collection(self, name: str) -> CollectionInfo:
+        """One collection."""
+        return await self._collections.describe(name)
+
+    async def delete_collection(self, name: str) -> None:
+        """Removes a collection with all its items."""
+        await self._collections.drop(name)
+
+    async def add_items(
+        self,
+        collection: str,
+        items: Sequence[NewItem],
+        *,
+        on_conflict: OnConflict = OnConflict.FAIL,
+        request_id: str = "",
+        space: str = "",
+        timeout_s: float | None = None,
+    ) -> Written:
+        """Embeds and keeps items, all or none; returns when they are on disk.
+
+        Args:
+            collection: where to.
+            items: images, texts or vectors.
+            on_conflict: what to do about an id that exists.
+            request_id: a retry with the same one is answered without storing twice.
+            space: of vectors; refused if it is not the collection's.
+            timeout_s: the caller's deadline.
+
+        Raises:
+            AlreadyExistsError: an id exists, and `on_conflict` is to fail.
+            SpaceMismatchError: the vectors, or the model as it is now, are of another space.
+        """
+        return await self._collections.add(
+            collection,
+            items,
+            on_conflict=on_conflict,
+            request_id=request_id,
+            space=space,
+            timeout_s=timeout_s,
+        )
+
+    async def get_items(
+        self, collection: str, ids: Sequence[str], *, with_vectors: bool = False
+    ) -> Sequence[StoredItem]:
+        """Items by id, in that order.
+
+        Raises:
+            ItemNotFoundError: one of them does not exist.
+        """
+        return await self._collections.get(collection, ids, with_vectors=with_vectors)
+
+    async def list_items(
+        self,
+        collection: str,
+        *,
+        page_size: int = 0,
+        page_token: str = "",
+        with_vectors: bool = False,
+    ) -> ItemPage:
+        """A page of items, oldest first."""
+        return await self._collections.scroll(
+            collection, page_size=page_size, page_token=page_token, with_vectors=with_vectors
+        )
+
+    async def delete_items(self, collection: str, ids: Sequence[str]) -> Written:
+        """Removes items; the count is of those that existed."""
+        return await self._collections.delete(collection, ids)
+
+    async def search(
+        self,
+        collection: str,
+        queries: Sequence[Input],
+        *,
+        k: int | None = None,
+        mode: SearchMode = SearchMode.AUTO,
+        dimension: int | None = None,
+        shortlist: int | None = None,
+        with_vectors: bool = False,
+        model: str = "",
+        space: str = "",
+        timeout_s: float | None = None,
+    ) -> Found:
+        """The nearest items of each query, best first.
+
+        Args:
+            collection: where to look.
+            queries: images, texts, or vectors with their `space`.
+            k: hits per query; default 10.
+            mode: how to search.
+            dimension: trained prefix length; of the shortlist when `mode` is two-stage.
+            shortlist: two-stage: how many are ranked again at the full length.
+            with_vectors: return the vectors too.
+            model: embeds the queries; default the collection's own.
+            space: of queries that are vectors.
+            timeout_s: the caller's deadline.
+
+        Raises:
+            SpaceMismatchError: the queries are of another space than the collection.
+        """
+        return await self._collections.search(
+            collection,
+            queries,
+            k=k,
+            mode=mode,
+            dimension=dimension,
+            shortlist=shortlist,
+            with_vectors=with_vectors,
+            model=model,
+            space=space,
+            timeout_s=timeout_s,
+        )
+
+    def models(self) -> Sequence[ModelInfo]:
+        """Every model of the repository with its state."""
+        return [
+            ModelInfo(status.name, status.version, status.state, status.reason, status.card)
+            for status in self._engine.models()
+        ]
+
+    def model(self, name: str, version: int = 0) -> ModelInfo:
+        """One model; 0 is its newest version.
+
+        Raises:
+            ModelNotFoundError: there is none.
+        """
+        found = [
+            info for info in self.models() if info.name == name and version in (0, info.version)
+        ]
+        if not found:
+            raise ModelNotFoundError(f"no model named {name!r}")
+        return found[-1]
+
+    def ready(self) -> bool:
+        """Whether every model that can be served answers; one that failed does not hold it up."""
+        states = {status.state for status in self._engine.models()}
+        return State.READY in states and not states & {State.LOADING, State.WARMING}
+
+    def info(self) -> ServerInfo:
+        """What this server is."""
+        return ServerInfo(
+            __version__,
+            self._engine.name,
+            self._engine.providers(),
+            time.monotonic() - self._started_s,
+            self.limits,
+        )

@@ -1,0 +1,222 @@
+"""From inputs to the outputs of a graph: finds the part that takes them, prepares and runs them."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kokeshi import metrics
+from kokeshi.card import Card
+from kokeshi.contract import ImageInput, TextInput
+from kokeshi.engines.protocol import Engine
+from kokeshi.errors import (
+    DeadlineError,
+    InvalidRequestError,
+    KokeshiError,
+    ModelNotFoundError,
+    WrongTaskError,
+)
+from kokeshi.images import Geometry, ImagePool
+from kokeshi.service.types import Audio, Image, Input, Limits, Tensor, Text
+from kokeshi.text import TextEncoder
+
+# The role of the part that takes each kind of input, in methods of several graphs.
+IMAGE: Final = "image"
+TEXT: Final = "text"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input after preparation: what the graph takes, and how to map its answer back."""
+
+    values: NDArray[Any]
+    geometry: Geometry | None = None  # images that were decoded here
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Outputs for all inputs of a call, by name, each (n, ...)."""
+
+    card: Card
+    rows: Sequence[Row]
+    outputs: dict[str, NDArray[Any]]
+
+
+class Runner:
+    """Prepares inputs and runs graphs on them.
+
+    Args:
+        engine: runs the graphs.
+        images: decodes and resizes.
+        limits: sizes that requests must keep.
+    """
+
+    def __init__(self, engine: Engine, images: ImagePool, limits: Limits) -> None:
+        self._engine = engine
+        self._images = images
+        self._limits = limits
+        self._encoders: dict[str, TextEncoder] = {}  # by the tokeniser's sha256
+
+    def card(self, model: str, version: int = 0, kind: str = IMAGE) -> Card:
+        """The card of the graph that takes this kind of input.
+
+        `model` is a model's name, or the common name of the parts of a method of several graphs
+        (`clip` for `clip.image` and `clip.text`).
+
+        Raises:
+            ModelNotFoundError: no such model.
+            WrongTaskError: it does not take this kind of input.
+        """
+        try:
+            card = self._engine.card(model, version)
+        except ModelNotFoundError as error:
+            card = self._part(model, version, kind, error)
+        if card.input.kind == kind:
+            return card
+        if kind in card.parts:
+            return self._engine.card(card.parts[kind], version)
+        raise WrongTaskError(f"model {model!r} takes {_kinds(card)}, not {kind}")
+
+    def _part(self, model: str, version: int, kind: str, error: ModelNotFoundError) -> Card:
+        for role in (kind, IMAGE, TEXT):
+            try:
+                return self._engine.card(f"{model}.{role}", version)
+            except ModelNotFoundError:
+                continue
+        raise error
+
+    def card_for(self, model: str, version: int, inputs: Sequence[Input]) -> Card:
+        """The card of the graph that takes these inputs, which must be of one kind.
+
+        Raises:
+            InvalidRequestError: no inputs, too many, or of several kinds.
+        """
+        count = len(inputs)
+        if not 1 <= count <= self._limits.max_inputs:
+            raise InvalidRequestError(
+                f"a call takes 1 to {self._limits.max_inputs} inputs, not {count}"
+            )
+        kinds = {kind_of(item) for item in inputs}
+        if len(kinds) > 1:
+            raise InvalidRequestError(f"inputs of one call are of one kind, not {sorted(kinds)}")
+        return self.card(model, version, kinds.pop())
+
+    async def run(
+        self, card: Card, inputs: Sequence[Input], outputs: Sequence[str], timeout_s: float | None
+    ) -> Ran:
+        """Runs a graph on every input, in batches as large as the model takes.
+
+        Raises:
+            DeadlineError: `timeout_s` passed.
+        """
+        try:
+            async with asyncio.timeout(timeout_s) as deadline:
+                rows = await self.prepare(card, inputs)
+                answers = await self._infer(card, rows, outputs, deadline.when())
+        except TimeoutError:
+            raise DeadlineError(f"model {card.name!r} did not answer in time") from None
+        joined = {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
+        return Ran(card, rows, joined)
+
+    async def _infer(
+        self, card: Card, rows: Sequence[Row], outputs: Sequence[str], until_s: float | None
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Outputs of each batch; `until_s` is the event loop's time of the deadline."""
+        size = self._engine.max_rows(card.name, card.version)
+        left_s = None if until_s is None else max(until_s - asyncio.get_running_loop().time(), 1e-3)
+        calls = [
+            self._engine.infer(
+                card.name,
+                {card.input.name: np.stack([row.values for row in rows[start : start + size]])},
+                outputs=outputs,
+                version=card.version,
+                timeout_s=left_s,
+            )
+            for start in range(0, len(rows), size)
+        ]
+        return await asyncio.gather(*calls)
+
+    async def prepare(self, card: Card, inputs: Sequence[Input]) -> list[Row]:
+        """What the graph takes for each input; an error names the input's position."""
+        started_s = time.perf_counter()
+        tasks = [asyncio.ensure_future(self._row(card, item)) for item in inputs]
+        try:
+            return [await _named(task, i, len(inputs)) for i, task in enumerate(tasks)]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            taken_s = time.perf_counter() - started_s
+            metrics.STAGE_SECONDS.labels("decode", card.name).observe(taken_s)
+
+    async def _row(self, card: Card, item: Input) -> Row:
+        match item, card.input:
+            case Image(data=data), ImageInput() as contract:
+                prepared = await self._images.prepare(data, contract)
+                return Row(prepared.pixels, prepared.geometry)
+            case Text(text=text), TextInput() as contract:
+                return Row(self._encoder(card, contract).encode([text])[0])
+            case Tensor(array=array), contract:
+                return Row(_checked(card, array, contract))
+        raise WrongTaskError(f"model {card.name!r} takes {card.input.kind}, not {kind_of(item)}")
+
+    def _encoder(self, card: Card, contract: TextInput) -> TextEncoder:
+        digest = contract.tokenizer_sha256
+        if digest not in self._encoders:
+            file = self._engine.file(card.name, contract.tokenizer)
+            self._encoders[digest] = TextEncoder(file, contract)
+        return self._encoders[digest]
+
+
+def kind_of(item: Input) -> str:
+    """Which input of a model takes this: "image", "text" or "audio"."""
+    match item:
+        case Image():
+            return IMAGE
+        case Text():
+            return TEXT
+        case Audio():
+            return "audio"
+        case Tensor(array=array):
+            return _kind_of_tensor(array)
+
+
+def _kind_of_tensor(array: NDArray[Any]) -> str:
+    """A tensor stands for what it can be: pixels, or token ids."""
+    match array.ndim, array.dtype:
+        case 3, np.uint8:
+            return IMAGE
+        case 1, np.int64:
+            return TEXT
+    raise InvalidRequestError(
+        "a tensor for a model is uint8 (height, width, 3) or int64 (length,), "
+        f"not {array.dtype} {array.shape}"
+    )
+
+
+def _checked(card: Card, array: NDArray[Any], contract: ImageInput | TextInput) -> NDArray[Any]:
+    shape = (
+        (contract.height, contract.width, 3)
+        if isinstance(contract, ImageInput)
+        else (contract.context_length,)
+    )
+    if array.shape != shape:
+        raise InvalidRequestError(f"model {card.name!r} takes {shape}, not {array.shape}")
+    return array
+
+
+def _kinds(card: Card) -> str:
+    return " and ".join(sorted({card.input.kind, *card.parts} - {"main"}))
+
+
+async def _named(task: "asyncio.Future[Row]", position: int, count: int) -> Row:
+    try:
+        return await task
+    except KokeshiError as error:
+        if count > 1:
+            error.args = (f"input {position}: {error}",)
+        raise

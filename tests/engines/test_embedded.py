@@ -1,0 +1,193 @@
+"""The embedded engine on a repository that is right, and on every way for one to be wrong."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kokeshi.engines.config import from_pbtxt, to_pbtxt
+from kokeshi.engines.embedded import EmbeddedEngine
+from kokeshi.engines.protocol import State
+from kokeshi.errors import (
+    ArtefactError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    UnavailableError,
+)
+
+
+@pytest.fixture
+def repository(tiny_repository: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(tiny_repository, tmp_path / "models"))
+
+
+@pytest.fixture
+async def start():
+    engines = []
+
+    async def started(repository: Path, **options):
+        engine = EmbeddedEngine(repository, threads=1, **options)
+        engines.append(engine)
+        await engine.start()
+        return engine
+
+    yield started
+    for engine in engines:
+        await engine.close()
+
+
+def _status(engine, name):
+    return next(status for status in engine.models() if status.name == name)
+
+
+def _edit_config(repository: Path, model: str, old: str, new: str) -> None:
+    path = repository / model / "config.pbtxt"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+PIXELS = np.full((2, 8, 8, 3), [255, 0, 0], np.uint8)
+
+
+async def test_a_right_repository_is_ready_and_answers(start, repository):
+    engine = await start(repository)
+    assert {status.state for status in engine.models()} == {State.READY}
+    answer = await engine.infer("colours", {"image": PIXELS}, outputs=["probabilities"])
+    assert set(answer) == {"probabilities"}
+    assert answer["probabilities"].shape == (2, 3)
+    assert answer["probabilities"].argmax(1).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "takes the input 'image', not none"),
+        ({"picture": PIXELS}, "takes the input 'image', not 'picture'"),
+        ({"image": PIXELS.astype(np.float32)}, "not float32"),
+        ({"image": PIXELS[:, :4]}, r"not uint8 \(2, 4, 8, 3\)"),
+        ({"image": PIXELS[0]}, r"not uint8 \(8, 8, 3\)"),
+        ({"image": PIXELS[:0]}, "takes 1 to 32 rows"),
+        ({"image": np.zeros((33, 8, 8, 3), np.uint8)}, "takes 1 to 32 rows at once, not 33"),
+    ],
+)
+async def test_inputs_that_do_not_fit_are_refused(start, repository, inputs, message):
+    engine = await start(repository)
+    with pytest.raises(InvalidRequestError, match=message):
+        await engine.infer("colours", inputs)
+
+
+async def test_unknown_outputs_models_and_versions_are_refused(start, repository):
+    engine = await start(repository)
+    with pytest.raises(InvalidRequestError, match="'logits'"):
+        await engine.infer("colours", {"image": PIXELS}, outputs=["logits"])
+    with pytest.raises(ModelNotFoundError):
+        await engine.infer("none", {"image": PIXELS})
+    with pytest.raises(ModelNotFoundError, match="version 2"):
+        engine.card("colours", 2)
+
+
+def _truncate(repository):
+    graph = repository / "colours" / "1" / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:-20])
+
+
+def _remove_graph(repository):
+    (repository / "colours" / "1" / "model.onnx").unlink()
+
+
+def _remove_config(repository):
+    (repository / "colours" / "config.pbtxt").unlink()
+
+
+def _spoil_config(repository):
+    (repository / "colours" / "config.pbtxt").write_text("name: [")
+
+
+def _remove_card(repository):
+    path = repository / "colours" / "config.pbtxt"
+    config = from_pbtxt(path.read_text())
+    path.write_text(to_pbtxt(config.model_copy(update={"parameters": {}})))
+
+
+def _rename_version(repository):
+    (repository / "colours" / "1").rename(repository / "colours" / "one")
+
+
+def _wrong_version(repository):
+    (repository / "colours" / "1").rename(repository / "colours" / "3")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (_truncate, "not the graph that the card describes"),
+        (_remove_graph, "has no model.onnx"),
+        (_remove_config, "no config.pbtxt"),
+        (_spoil_config, "line 1"),
+        (_remove_card, "no parameter 'kokeshi'"),
+        (_rename_version, "no version folder"),
+        (_wrong_version, "card is of version 1, not 3"),
+    ],
+)
+async def test_a_broken_model_fails_with_its_reason_and_the_others_serve(
+    start, repository, spoil, reason
+):
+    spoil(repository)
+    engine = await start(repository)
+    status = _status(engine, "colours")
+    assert status.state is State.FAILED
+    assert reason in status.reason
+    assert str(repository) not in status.reason
+    with pytest.raises(UnavailableError, match="is failed"):
+        await engine.infer("colours", {"image": PIXELS})
+    assert _status(engine, "tags").state is State.READY
+
+
+async def test_untrained_weights_are_refused_unless_allowed(start, repository):
+    _edit_config(repository, "colours", r"\"source\":\"by hand\"", r"\"source\":\"untrained\"")
+    engine = await start(repository)
+    assert "--allow-untrained" in _status(engine, "colours").reason
+    allowed = await start(repository, allow_untrained=True)
+    assert _status(allowed, "colours").state is State.READY
+
+
+async def test_the_newest_version_answers_and_the_policy_decides_what_is_loaded(start, repository):
+    shutil.copytree(repository / "colours" / "1", repository / "colours" / "2")
+    shutil.copytree(repository / "colours" / "1", repository / "colours" / "010")
+    _edit_config(repository, "colours", r"\"version\":1", r"\"version\":2")
+    engine = await start(repository)
+    assert [status.version for status in engine.models() if status.name == "colours"] == [2]
+    assert engine.card("colours").version == 2
+
+
+async def test_folders_in_the_making_are_not_models(start, repository):
+    shutil.copytree(repository / "colours", repository / ".colours-half")
+    engine = await start(repository)
+    assert ".colours-half" not in {status.name for status in engine.models()}
+
+
+async def test_a_repository_that_is_no_folder_is_a_setup_error(start, tmp_path):
+    with pytest.raises(ArtefactError, match="is not a folder"):
+        await start(tmp_path / "nowhere")
+
+
+async def test_a_batch_size_of_zero_runs_one_row_at_a_time(start, repository):
+    path = repository / "tags" / "config.pbtxt"
+    _edit_config(repository, "tags", "max_batch_size: 32\n", "")
+    text = path.read_text().replace("dims: [8, 8, 3]", "dims: [-1, 8, 8, 3]")
+    path.write_text(text.replace("dims: [3]", "dims: [-1, 3]"))
+    engine = await start(repository)
+    assert _status(engine, "tags").reason == ""
+    assert engine.max_rows("tags") == 1
+    answer = await engine.infer("tags", {"image": PIXELS[:1]})
+    assert answer["scores"].round(3).tolist() == [[1.0, 0.0, 0.0]]
+
+
+async def test_a_closed_engine_has_no_models(start, repository):
+    engine = await start(repository)
+    await engine.close()
+    with pytest.raises(ModelNotFoundError):
+        await engine.infer("colours", {"image": PIXELS})
