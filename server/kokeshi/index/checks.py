@@ -1,0 +1,222 @@
+"""Validation at the door: what passes here can be stored and searched."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from kokeshi.errors import DimensionError, InvalidRequestError, SpaceMismatchError
+from kokeshi.index.store import CollectionSpec, Item, SearchParams, Vector
+
+MAX_K: Final = 10_000
+MAX_DIM: Final = 16_384
+MAX_ID_CHARACTERS: Final = 256
+MAX_METADATA_BYTES: Final = 64 * 1024
+MAX_BATCH_ROWS: Final = 10_000
+MAX_QUERIES: Final = 1000
+QUERY_AXES: Final = 2  # (queries, values)
+MAX_HITS: Final = 100_000  # of all queries of one call
+MAX_PAGE_ROWS: Final = 1000
+MAX_REQUEST_ID_CHARACTERS: Final = 128
+# Squares of larger values overflow float32 sums over MAX_DIM of them.
+MAX_ABSOLUTE_VALUE: Final = 1e15
+
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
+_SPACE: Final = re.compile(r"[0-9a-f]{16}")
+_CURSOR: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})", re.ASCII)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def check_spec(spec: CollectionSpec) -> None:
+    """Refuses a collection that could never be served."""
+    if not _NAME.fullmatch(spec.name):
+        raise InvalidRequestError(
+            f"a collection's name is 1 to 64 of a-z, 0-9, _ and -, got {spec.name!r}"
+        )
+    check_space(spec.space)
+    if not 1 <= spec.dim <= MAX_DIM:
+        raise InvalidRequestError(f"dim must be in 1..{MAX_DIM}, got {spec.dim}")
+    dims = spec.trained
+    if list(dims) != sorted(set(dims)) or dims[0] < 1 or dims[-1] != spec.dim:
+        raise InvalidRequestError(f"dimensions {dims} must ascend to the full length {spec.dim}")
+    if spec.graph_dimension is not None:
+        check_dimension(spec, spec.graph_dimension)
+    for field, choices in _CHOICES.items():
+        if getattr(spec, field) not in choices:
+            raise InvalidRequestError(
+                f"{field} must be one of {', '.join(choices)}, got {getattr(spec, field)!r}"
+            )
+
+
+_CHOICES: Final = {
+    "metric": ("cosine", "l2"),
+    "index": ("auto", "flat", "hnsw"),
+    "durability": ("fsync", "os"),
+}
+
+
+def check_space(space: str) -> None:
+    """Refuses what is no fingerprint of a space."""
+    if not _SPACE.fullmatch(space):
+        raise InvalidRequestError(f"a space is 16 hexadecimal digits, got {space!r}")
+
+
+def check_same_space(spec: CollectionSpec, space: str) -> None:
+    """Refuses vectors of another space."""
+    check_space(space)
+    if space != spec.space:
+        raise SpaceMismatchError(
+            f"collection {spec.name!r} holds vectors of space {spec.space}, got space {space}"
+        )
+
+
+def check_dimension(spec: CollectionSpec, dimension: int) -> None:
+    """Refuses a prefix length that was not trained."""
+    if dimension not in spec.trained:
+        known = ", ".join(map(str, spec.trained))
+        raise DimensionError(f"dimension must be one of the trained {known}, got {dimension}")
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Refuses an empty list, an id that cannot be stored and an id that comes twice."""
+    if not 1 <= len(ids) <= MAX_BATCH_ROWS:
+        raise InvalidRequestError(f"expected 1 to {MAX_BATCH_ROWS} items, got {len(ids)}")
+    seen: set[str] = set()
+    for item_id in ids:
+        if not isinstance(item_id, str) or not 1 <= len(item_id) <= MAX_ID_CHARACTERS:
+            # a prefix of it: the id may be a megabyte
+            raise InvalidRequestError(
+                f"an id is a string of 1 to {MAX_ID_CHARACTERS} characters, got {item_id!r:.40}"
+            )
+        if _CONTROL.search(item_id):
+            raise InvalidRequestError(f"an id holds no control characters, got {item_id!r}")
+        if item_id in seen:
+            raise InvalidRequestError(f"id {item_id!r} comes twice in one batch")
+        seen.add(item_id)
+
+
+def check_request_id(request_id: str | None) -> None:
+    """Refuses a request id that cannot be stored."""
+    if request_id is None:
+        return
+    if not 1 <= len(request_id) <= MAX_REQUEST_ID_CHARACTERS or _CONTROL.search(request_id):
+        raise InvalidRequestError(
+            f"a request id is 1 to {MAX_REQUEST_ID_CHARACTERS} characters, got {request_id!r:.40}"
+        )
+
+
+def check_page(cursor: str | None, limit: int) -> tuple[int, int]:
+    """The (seq, row) that a cursor stands for; the start without one."""
+    if not 1 <= limit <= MAX_PAGE_ROWS:
+        raise InvalidRequestError(f"limit must be in 1..{MAX_PAGE_ROWS}, got {limit}")
+    if cursor is None:
+        return 0, 0
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise InvalidRequestError(f"expected a cursor of an earlier page, got {cursor!r:.40}")
+    return int(match[1]), int(match[2])
+
+
+def encode_metadata(item_id: str, metadata: Mapping[str, Any]) -> bytes:
+    """Metadata as JSON, refused unless it comes back as it was."""
+    if not isinstance(metadata, dict):
+        raise InvalidRequestError(f"metadata of {item_id!r} must be a JSON object")
+    try:
+        encoded = orjson.dumps(metadata)
+    except TypeError as error:
+        raise InvalidRequestError(f"metadata of {item_id!r} is not JSON: {error}") from error
+    if len(encoded) > MAX_METADATA_BYTES:
+        raise InvalidRequestError(
+            f"metadata of {item_id!r} must not exceed {MAX_METADATA_BYTES} bytes, "
+            f"got {len(encoded)}"
+        )
+    # orjson writes NaN as null and dates as strings
+    if orjson.loads(encoded) != metadata:
+        raise InvalidRequestError(f"metadata of {item_id!r} holds values that JSON does not")
+    return encoded
+
+
+def stack_vectors(spec: CollectionSpec, items: Sequence[Item]) -> Vector:
+    """Vectors of a batch, (rows, dim) float32, finite and with a direction under cosine."""
+    arrays = [_as_array(item.vector) for item in items]
+    for item, array in zip(items, arrays, strict=True):
+        if array.shape != (spec.dim,):
+            raise InvalidRequestError(
+                f"vector of {item.id!r} must have {spec.dim} values, got shape {array.shape}"
+            )
+    vectors = _as_float32(np.stack(arrays))
+    bad = _first_bad_row(spec, vectors)
+    if bad is not None:
+        row, why = bad
+        raise InvalidRequestError(f"vector of {items[row].id!r} {why}")
+    return vectors
+
+
+def query_vectors(spec: CollectionSpec, vectors: npt.ArrayLike, params: SearchParams) -> Vector:
+    """Queries cut to the length that the search needs, (queries, length) float32, a copy."""
+    queries = _as_float32(_as_array(vectors))
+    cut = params.dimension or spec.dim
+    lengths = {spec.dim} if params.rerank else {spec.dim, cut}
+    if queries.ndim != QUERY_AXES or not 1 <= len(queries) <= MAX_QUERIES:
+        raise InvalidRequestError(
+            f"expected 1 to {MAX_QUERIES} query vectors, got an array of shape {queries.shape}"
+        )
+    if len(queries) * params.k > MAX_HITS:
+        raise InvalidRequestError(
+            f"queries times k must not exceed {MAX_HITS}, got {len(queries)} times {params.k}"
+        )
+    if queries.shape[1] not in lengths:
+        wanted = " or ".join(map(str, sorted(lengths)))
+        raise InvalidRequestError(f"a query must have {wanted} values, got {queries.shape[1]}")
+    if not params.rerank:
+        queries = queries[:, :cut]
+    bad = _first_bad_row(spec, queries)
+    if bad is not None:
+        raise InvalidRequestError(f"query {bad[0]} {bad[1]}")
+    # A slice of one row counts as contiguous and would stay a view of the caller's array.
+    return queries.copy()
+
+
+def check_params(spec: CollectionSpec, params: SearchParams) -> None:
+    """Refuses parameters that no search can obey."""
+    if not 1 <= params.k <= MAX_K:
+        raise InvalidRequestError(f"k must be in 1..{MAX_K}, got {params.k}")
+    if params.dimension is not None:
+        check_dimension(spec, params.dimension)
+    if params.exact and params.rerank:
+        raise InvalidRequestError("expected exact or rerank, got both")
+    if params.shortlist is not None and not params.rerank:
+        raise InvalidRequestError("shortlist goes with rerank only")
+    if params.shortlist is not None and params.shortlist < params.k:
+        raise InvalidRequestError(
+            f"shortlist must be at least k = {params.k}, got {params.shortlist}"
+        )
+
+
+def _as_array(values: npt.ArrayLike | None) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InvalidRequestError("vectors of one batch must have one length") from error
+
+
+def _as_float32(array: npt.NDArray[Any]) -> Vector:
+    if array.dtype.kind not in "fiu":
+        raise InvalidRequestError(f"vectors must be numbers, got {array.dtype.name}")
+    with np.errstate(over="ignore"):  # an infinity is refused by the next check
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _first_bad_row(spec: CollectionSpec, rows: Vector) -> tuple[int, str] | None:
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        return int(finite.argmin()), "holds NaN or infinity"
+    peaks = np.abs(rows).max(axis=1)
+    if spec.metric == "cosine" and not peaks.all():
+        return int(peaks.argmin()), "is all zero and has no direction"
+    if spec.metric == "l2" and peaks.max() > MAX_ABSOLUTE_VALUE:
+        return int(peaks.argmax()), f"holds values beyond {MAX_ABSOLUTE_VALUE:g}"
+    return None
