@@ -101,10 +101,8 @@ def _draw(
     """Inks one digit where no other is; leaves the scene as it was if no free place is found."""
     side = int(random.integers(24, 41))
     index = int(random.integers(len(source.labels)))
-    ink = np.asarray(
-        picture(source.ink[index], side).convert("L").rotate(random.uniform(-10, 10)), np.float32
-    )
-    ink = ink[..., None] / 255
+    grey = picture(source.ink[index], side).convert("L").rotate(random.uniform(-10, 10))
+    ink = np.asarray(grey)[..., None] / 255
     for _ in range(20):
         top, left = random.integers(0, SCENE_PIXELS - side, 2)
         place = np.s_[top : top + side, left : left + side]

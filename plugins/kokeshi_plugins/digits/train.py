@@ -32,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=Path("build/digits"))
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--scene-steps", type=int, default=1500)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--scene-steps", type=int, default=1000)
     arguments = parser.parse_args()
     arguments.weights.mkdir(parents=True, exist_ok=True)
     figures = train(arguments.weights, arguments.epochs, arguments.scene_steps)
@@ -118,7 +118,7 @@ def _fit(network: nn.Module, epochs: int, loss: Callable[[Tensor, Tensor], Tenso
         pixels = np.stack([np.asarray(augmented(side.ink[i], random)) for i in chosen])
         value = loss(_as_input(pixels), torch.from_numpy(side.labels[chosen]))
         optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         optimiser.step()
         schedule.step()
     network.eval()
@@ -204,7 +204,7 @@ def _fit_scenes(steps: int) -> tuple[nn.Module, dict[str, Any]]:
         scores = network(_as_input(images))["out"]
         value = F.cross_entropy(scores, torch.from_numpy(label_maps).long(), weight)
         optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         optimiser.step()
         schedule.step()
     network.eval()

@@ -47,7 +47,7 @@ class StoredRow:
     def item(self, *, with_vector: bool) -> Item:
         """The item of this row."""
         vector = self.vector if with_vector else None
-        return Item(self.id, vector, orjson.loads(self.metadata))
+        return Item(self.id, vector, orjson.loads(self.metadata), self.seq)
 
 
 def new_row(item_id: str, metadata: bytes, vector: Vector) -> NewRow:

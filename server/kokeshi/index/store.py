@@ -56,12 +56,14 @@ class CollectionSpec:
 class Item:
     """One embedding: `vector` is (dim,) float32, `metadata` a JSON object.
 
-    `vector` is None only in an answer that was asked for without vectors.
+    `vector` is None only in an answer that was asked for without vectors. `seq` is the write that
+    stored it; the store gives it.
     """
 
     id: str
     vector: Vector | None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    seq: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from kokeshi import __version__
+from kokeshi import __version__, metrics
 from kokeshi.engines.protocol import Engine, State
 from kokeshi.errors import ModelNotFoundError
 from kokeshi.images import ImagePool
@@ -59,7 +59,10 @@ class Service:
 
     async def start(self) -> None:
         """Loads the models."""
+        metrics.BUILD.info({"version": __version__, "engine": self._engine.name})
+        metrics.DECODE_QUEUE.set_function(lambda: self._images.queue_depth)
         await self._engine.start()
+        await self._collections.list()  # says how many items each keeps
 
     async def close(self) -> None:
         """Finishes what runs and lets go of models and data."""
