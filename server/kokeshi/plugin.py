@@ -58,8 +58,8 @@ class Part:
 class Recipe:
     """What `Method.build` makes: the network that takes the weights, and the graphs to export.
 
-    The modules of `parts` hold `network` or pieces of it, so that loading weights into `network`
-    loads them all. Parameters under `unused` prefixes may be absent from the weights.
+    The modules of `parts` hold `network` or pieces of it, so that loading weights into `network`,
+    strictly, loads them all. A network without parameters needs no weights.
     """
 
     network: "nn.Module"
