@@ -264,3 +264,9 @@ async def service(tiny_repository: Path, tmp_path: Path) -> AsyncIterator[Servic
     assert not failed, json.dumps(failed)
     yield made
     await made.close()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-tables", action="store_true", help="rewrite tables in docs/ from the answers"
+    )

@@ -146,6 +146,12 @@ async def test_a_broken_model_fails_with_its_reason_and_the_others_serve(
     assert _status(engine, "tags").state is State.READY
 
 
+async def test_half_of_a_model_of_two_parts_is_not_served(start, repository):
+    shutil.rmtree(repository / "pair.text")
+    engine = await start(repository)
+    assert "part 'pair.text' of version 1 is missing" in _status(engine, "pair.image").reason
+
+
 async def test_untrained_weights_are_refused_unless_allowed(start, repository):
     _edit_config(repository, "colours", r"\"source\":\"by hand\"", r"\"source\":\"untrained\"")
     engine = await start(repository)

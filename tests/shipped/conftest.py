@@ -41,7 +41,7 @@ def start(data: Path, *flags: str) -> Server:
     """Starts `kokeshi serve` on free ports and waits for its doors."""
     command = [sys.executable, "-m", "kokeshi", "serve", "--data", str(data)]
     command += ["--repository", str(ROOT / "model_repository")]
-    command += ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", *flags]
+    command += ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-level", "WARNING", *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if found := re.search(r"http://(\S+)\s+grpc://(\S+)", line):

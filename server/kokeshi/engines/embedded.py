@@ -62,12 +62,14 @@ class EmbeddedEngine:
         self._allow_untrained = allow_untrained
         self._statuses: dict[tuple[str, int], ModelStatus] = {}
         self._loaded: dict[tuple[str, int], _Loaded] = {}
+        self._present: set[tuple[str, int]] = set()
         self._executor: ThreadPoolExecutor | None = None
 
     async def start(self) -> None:
         """See `Engine.start`."""
         found = list(scan(self._repository))
         entries = [entry for entry in found if isinstance(entry, Entry)]
+        self._present = {(entry.name, entry.version) for entry in entries}
         for unreadable in (entry for entry in found if isinstance(entry, Unreadable)):
             self._fail(ModelStatus(unreadable.name, 0, State.LOADING), unreadable.reason)
         running = sum(_policy(entry.config).instances for entry in entries)
@@ -94,6 +96,9 @@ class EmbeddedEngine:
     def _open(self, entry: Entry, card: Card) -> "InferenceSession":
         if not (card.checkpoint.trained or self._allow_untrained):
             raise ArtefactError("untrained weights are for tests; --allow-untrained serves them")
+        for part in card.parts.values():
+            if (part, card.version) not in self._present:
+                raise ArtefactError(f"its part {part!r} of version {card.version} is missing")
         entry.check_graph(card)
         return _session(entry.graph, self._threads)
 
