@@ -1,0 +1,86 @@
+"""`kokeshi serve`: puts engine, images, collections and service together and opens the doors."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from kokeshi.cli.options import new_app, takes_settings
+from kokeshi.settings import Settings
+
+if TYPE_CHECKING:
+    from kokeshi.service import Service
+
+app = new_app()
+
+
+def serve(settings: Settings) -> None:
+    """Answer requests until told to stop.
+
+    SIGTERM and SIGINT let requests in flight finish; a second signal ends at once. Each setting is
+    a flag here, an environment variable (KOKESHI_ and its name in capitals) and a key of the
+    settings file.
+    """
+    from kokeshi.gateway import logs
+    from kokeshi.gateway.serve import run
+
+    logs.configure(settings.log_format, settings.log_level)
+    run(answer(assemble(settings), settings))
+
+
+def assemble(settings: Settings) -> "Service":
+    """The service with its engine, its images and its collections; not started.
+
+    Raises:
+        SetupError: the data folder cannot be used.
+    """
+    from kokeshi.engines.embedded import EmbeddedEngine
+    from kokeshi.images import ImagePool
+    from kokeshi.images import Limits as ImageLimits
+    from kokeshi.index import EmbeddedStore
+    from kokeshi.service import Service
+    from kokeshi.service.types import Limits
+
+    engine = EmbeddedEngine(
+        settings.repository,
+        threads=settings.engine_threads,
+        allow_untrained=settings.allow_untrained,
+    )
+    images = ImagePool(
+        settings.image_threads,
+        settings.max_decode_queue_images,
+        ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+    )
+    limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
+    return Service(engine, images, EmbeddedStore(settings.data), limits)
+
+
+async def answer(service: "Service", settings: Settings) -> None:
+    """Serves until a signal, then closes the service; models load while the doors are open.
+
+    Raises:
+        SetupError: the repository or an address cannot be used.
+    """
+    from kokeshi.gateway.serve import serve as open_doors
+
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(service.start())]
+    try:
+        await asyncio.sleep(0)  # what cannot start at all fails now, before a door is open
+        if tasks[0].done():
+            await tasks[0]
+        doors = open_doors(
+            service,
+            http=settings.http,
+            grpc=settings.grpc,
+            drain_timeout_s=settings.drain_timeout_s,
+        )
+        tasks.append(asyncio.create_task(doors))
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in (*done, tasks[1]):
+            await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await service.close()
+
+
+app.command()(takes_settings(serve, without=("server",)))
