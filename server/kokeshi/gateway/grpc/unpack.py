@@ -1,0 +1,119 @@
+"""From protobuf messages to what the service is asked."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+import orjson
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from google.protobuf.message import Message
+
+from kokeshi.errors import InvalidRequestError
+from kokeshi.gateway.ingest import Batch
+from kokeshi.gateway.tensors import tensor
+from kokeshi.service.types import Audio, Image, Input, NewItem, OnConflict, Text
+from kokeshi.v1 import collections_pb2, inputs_pb2
+
+E = TypeVar("E", bound=StrEnum)
+
+KINDS: Final = "image, text, audio, tensor"
+
+
+def optional(message: Message, field: str) -> Any:  # noqa: ANN401 - the type of the field
+    """A field declared `optional`; None where it was not sent."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def inputs(messages: Iterable[inputs_pb2.Input], field: str = "inputs") -> list[Input]:
+    """All inputs of a call.
+
+    Raises:
+        InvalidRequestError: one is empty or a malformed tensor; its position is named.
+    """
+    return [one_input(message, f"{field}[{i}]") for i, message in enumerate(messages)]
+
+
+def one_input(message: inputs_pb2.Input, place: str) -> Input:
+    """One input.
+
+    Raises:
+        InvalidRequestError: it is empty or a malformed tensor; `place` is named.
+    """
+    match message.WhichOneof("kind"):
+        case "image":
+            return Image(message.image.data)
+        case "text":
+            return Text(message.text)
+        case "audio":
+            return Audio(message.audio.data)
+        case "tensor":
+            return _tensor(message.tensor, place)
+    raise InvalidRequestError(f"{place} holds one of {KINDS}, not none")
+
+
+def _tensor(message: inputs_pb2.Tensor, place: str) -> Input:
+    try:
+        data_type = word(inputs_pb2.Tensor.DataType, message.data_type, "data_type")
+        return tensor(data_type, message.shape, message.data)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"{place}: {error}") from error
+
+
+def word(enum: EnumTypeWrapper, number: int, field: str, default: str = "") -> str:
+    """The value of an enum as the service has it: `INDEX_KIND_FLAT` is "flat".
+
+    Raises:
+        InvalidRequestError: the number is not one of the enum's, or it is 0 and has no default.
+    """
+    prefix = _prefix(enum)
+    words = {value: name.removeprefix(prefix).lower() for name, value in enum.items()}
+    words.pop(0)
+    if number == 0 and default:
+        return default
+    if number not in words:
+        raise InvalidRequestError(f"{field} is one of {', '.join(words.values())}, not {number}")
+    return words[number]
+
+
+def _prefix(enum: EnumTypeWrapper) -> str:
+    return enum.Name(0).removesuffix("UNSPECIFIED")
+
+
+def choice(enum: EnumTypeWrapper, number: int, field: str, default: E) -> E:
+    """The value of an enum as the service's own.
+
+    Raises:
+        InvalidRequestError: the number is not one of the enum's.
+    """
+    return type(default)(word(enum, number, field, default.value))
+
+
+def batch(message: collections_pb2.AddItemsRequest) -> Batch:
+    """The items of a message.
+
+    Raises:
+        InvalidRequestError: an input or its metadata cannot be read; its position is named.
+    """
+    conflict = collections_pb2.OnConflict
+    return Batch(
+        message.collection,
+        [_new_item(item, f"items[{i}]") for i, item in enumerate(message.items)],
+        choice(conflict, message.on_conflict, "on_conflict", OnConflict.FAIL),
+        message.request_id,
+        message.space,
+    )
+
+
+def _new_item(message: collections_pb2.NewItem, place: str) -> NewItem:
+    metadata = _metadata(message.metadata_json, place)
+    return NewItem(message.id, one_input(message.input, f"{place}.input"), metadata)
+
+
+def _metadata(text: str, place: str) -> dict[str, Any]:
+    try:
+        metadata = orjson.loads(text) if text else {}
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"{place}.metadata_json is not JSON: {error}") from error
+    if not isinstance(metadata, dict):
+        raise InvalidRequestError(f"{place}.metadata_json is a JSON object, not {text[:40]!r}")
+    return metadata

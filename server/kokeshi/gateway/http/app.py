@@ -1,0 +1,39 @@
+"""The application behind the HTTP door."""
+
+from typing import Final
+
+from fastapi import FastAPI
+
+from kokeshi import __version__
+from kokeshi.gateway.http import collections, docs, openai, server, vision
+from kokeshi.gateway.http.errors import answer_errors
+from kokeshi.gateway.http.openapi import ERRORS, document
+from kokeshi.gateway.http.recorder import Recorder
+from kokeshi.gateway.readiness import Readiness
+from kokeshi.service import Service
+
+DESCRIPTION: Final = "Classes, masks, vectors and neighbours from published vision methods."
+
+
+def make_app(service: Service, readiness: Readiness) -> FastAPI:
+    """The application with all routes."""
+    app = FastAPI(
+        title="Kokeshi",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.service = service
+    app.state.readiness = readiness
+    for module in (vision, collections, server):
+        app.include_router(module.router, responses=ERRORS)
+    app.include_router(openai.router)
+    app.include_router(docs.router)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign] # FastAPI's way to extend it
+    answer_errors(app)
+    app.add_middleware(Recorder)
+    return app

@@ -1,0 +1,296 @@
+"""From REST requests to what the service is asked, whatever the content type."""
+
+import sys
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar, get_origin
+
+import numpy as np
+from fastapi import Request
+from pydantic import ValidationError
+
+from kokeshi.errors import InvalidRequestError
+from kokeshi.gateway.http import requests
+from kokeshi.gateway.http.body import (
+    JSON,
+    MULTIPART,
+    OCTETS,
+    Part,
+    media_type,
+    parse_json,
+    read,
+    read_form,
+    wrong_type,
+)
+from kokeshi.gateway.tensors import tensor
+from kokeshi.images import Limits, from_base64
+from kokeshi.service.types import Audio, Image, Input, NewItem, Tensor, Text
+
+O = TypeVar("O", bound=requests.Body)  # noqa: E741 - options
+
+KINDS: Final = ("image", "text", "audio", "tensor")
+# The whole body is within its limit; the service refuses images over theirs.
+ANY_SIZE: Final = Limits(max_bytes=sys.maxsize)
+SHOWN_CHARS: Final = 40  # of a value that was refused
+
+
+async def ask(
+    request: Request, options: type[O], body: type[O], field: str = "inputs"
+) -> tuple[O, list[Input]]:
+    """Options and inputs of a call.
+
+    A form has files named `image` and plain fields named `text` for inputs; a raw body is one
+    image. Their other fields and the query are options.
+
+    Args:
+        request: the request.
+        options: what forms and queries may say.
+        body: `options` and the inputs, as JSON.
+        field: of `body` that holds the inputs.
+
+    Raises:
+        InvalidRequestError: the body cannot be read, or a field is unknown or of a wrong type.
+    """
+    if media_type(request) == JSON:
+        asked = await ask_json(request, body)
+        return asked, inputs(getattr(asked, field), field)
+    parts = await read_parts(request)
+    taken, rest = _sorted(parts, _is_input)
+    return from_texts(request, options, rest), [_from_part(part) for part in taken]
+
+
+async def ask_pair(request: Request) -> tuple[requests.CompareOptions, Input, Input]:
+    """Options and both inputs of Compare. In a form, a file is an image, a plain field a text.
+
+    Raises:
+        InvalidRequestError: see `ask`; also when a side is missing or there twice.
+    """
+    if media_type(request) == JSON:
+        asked = await ask_json(request, requests.CompareRequest)
+        return asked, one_input(asked.left, "left"), one_input(asked.right, "right")
+    if media_type(request) != MULTIPART:
+        raise wrong_type(request, JSON, MULTIPART)
+    parts = await read_form(request)
+    taken, rest = _sorted(parts, lambda part: part.field in {"left", "right"})
+    sides = {part.field: _from_part(part) for part in taken}
+    if len(taken) != 2 or len(sides) != 2:  # noqa: PLR2004 - a pair
+        raise InvalidRequestError(
+            f"a form to compare has one `left` and one `right`, not {len(taken)} inputs"
+        )
+    options = from_texts(request, requests.CompareOptions, rest)
+    return options, sides["left"], sides["right"]
+
+
+async def ask_json(request: Request, body: type[O]) -> O:
+    """A JSON body.
+
+    Raises:
+        InvalidRequestError: see `ask`.
+    """
+    if media_type(request) != JSON:
+        raise wrong_type(request, JSON)
+    if request.query_params:
+        names = ", ".join(map(repr, request.query_params))
+        raise InvalidRequestError(f"with a JSON body, options are its fields, not a query: {names}")
+    return checked(body, parse_json(await read(request)))
+
+
+async def read_parts(request: Request) -> list[Part]:
+    """Parts of a form, or the one of a raw body.
+
+    Raises:
+        InvalidRequestError: the body is of another type, or malformed.
+    """
+    kind = media_type(request)
+    if kind == MULTIPART:
+        return await read_form(request)
+    if kind == OCTETS or kind.startswith("image/"):
+        return [Part("image", await read(request), "")]
+    raise wrong_type(request, JSON, MULTIPART, "image/*", OCTETS)
+
+
+def _sorted(
+    parts: Iterable[Part], is_input: Callable[[Part], bool]
+) -> tuple[list[Part], list[Part]]:
+    """Inputs, and all else."""
+    taken: list[Part] = []
+    rest: list[Part] = []
+    for part in parts:
+        (taken if is_input(part) else rest).append(part)
+    return taken, rest
+
+
+def from_texts(request: Request, options: type[O], fields: Iterable[Part] = ()) -> O:
+    """Options from the plain fields of a form and the query.
+
+    Raises:
+        InvalidRequestError: a field is a file, unknown, there twice or not of its type.
+    """
+    pairs = list(request.query_params.multi_items())
+    for part in fields:
+        if part.file_name is not None:
+            raise InvalidRequestError(f"a file is not expected in field {part.field!r}")
+        pairs.append((part.field, part.data.decode()))
+    return checked(options, _gathered(options, pairs), strict=False)
+
+
+def _gathered(options: type[requests.Body], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        field = options.model_fields.get(name)
+        if field is not None and get_origin(field.annotation) is list:
+            found.setdefault(name, []).append(value)
+        elif name in found:
+            raise InvalidRequestError(f"field {name!r} is there twice")
+        else:
+            found[name] = value
+    return found
+
+
+def _is_input(part: Part) -> bool:
+    return part.field == ("text" if part.file_name is None else "image")
+
+
+def _from_part(part: Part) -> Input:
+    return Text(part.data.decode()) if part.file_name is None else Image(part.data)
+
+
+def checked(body: type[O], content: Any, *, strict: bool = True) -> O:  # noqa: ANN401 - unchecked
+    """Content as the record it should be.
+
+    Args:
+        body: the record.
+        content: JSON, or texts by name.
+        strict: whether a text that reads as a number is none.
+
+    Raises:
+        InvalidRequestError: the first thing that is wrong, with its place.
+    """
+    try:
+        # None leaves the choice to the fields: enums are always read from words
+        return body.model_validate(content, strict=None if strict else False)
+    except ValidationError as error:
+        raise InvalidRequestError(_first_problem(error)) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(map(str, problem["loc"])) or "the body"
+    match problem["type"]:
+        case "missing":
+            return f"field {place!r} is required"
+        case "extra_forbidden":
+            return f"field {place!r} is unknown"
+    message = problem["msg"][:1].lower() + problem["msg"][1:]
+    return f"{place}: {message}, not {_shown(problem['input'])}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping | list):
+        return "an object" if isinstance(value, Mapping) else "a list"
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
+
+
+def inputs(bodies: Iterable[requests.InputBody], field: str) -> list[Input]:
+    """All inputs of a JSON body.
+
+    Raises:
+        InvalidRequestError: one cannot be read; its position is named.
+    """
+    return [one_input(body, f"{field}[{i}]") for i, body in enumerate(bodies)]
+
+
+def one_input(body: requests.InputBody, place: str) -> Input:
+    """One input of a JSON body.
+
+    Raises:
+        InvalidRequestError: it cannot be read; `place` is named.
+    """
+    given = [kind for kind in KINDS if getattr(body, kind) is not None]
+    if len(given) != 1:
+        told = " and ".join(given) or "none"
+        raise InvalidRequestError(f"{place} holds one of {', '.join(KINDS)}, not {told}")
+    try:
+        return _unpacked(body)
+    except InvalidRequestError as error:
+        error.args = (f"{place}: {error}",)
+        raise
+
+
+def _unpacked(body: requests.InputBody) -> Input:
+    if body.image is not None:
+        return image(body.image)
+    if body.text is not None:
+        return Text(body.text)
+    if body.audio is not None:
+        return Audio(_decoded(body.audio))
+    return _tensor(body.tensor or requests.TensorBody())
+
+
+def image(text: str) -> Image:
+    """An image from base64 or a data URI.
+
+    Raises:
+        InvalidRequestError: it is neither.
+    """
+    return Image(from_base64(text, ANY_SIZE))
+
+
+def _tensor(body: requests.TensorBody) -> Tensor:
+    if (body.data is None) == (body.values is None):
+        raise InvalidRequestError("a tensor holds either data or values")
+    if body.data is not None:
+        return tensor(body.data_type, body.shape, _decoded(body.data))
+    if body.shape or body.data_type:
+        raise InvalidRequestError("a tensor with values takes no data_type and no shape")
+    with np.errstate(over="ignore"):  # to infinity, which the service refuses
+        return Tensor(np.asarray(body.values, dtype=np.float32))
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidRequestError("the data is not valid base64") from error
+
+
+def new_item(body: requests.NewItemBody, place: str) -> NewItem:
+    """One item of a JSON body.
+
+    Raises:
+        InvalidRequestError: its input cannot be read; `place` is named.
+    """
+    return NewItem(body.id, one_input(body.input, f"{place}.input"), body.metadata)
+
+
+async def ask_items(request: Request) -> tuple[requests.AddItemsOptions, list[NewItem]]:
+    """Options and items of AddItems.
+
+    Raises:
+        InvalidRequestError: see `ask`; also when ids or metadata do not match the inputs.
+    """
+    if media_type(request) == JSON:
+        asked = await ask_json(request, requests.AddItemsRequest)
+        return asked, [new_item(body, f"items[{i}]") for i, body in enumerate(asked.items)]
+    parts = await read_parts(request)
+    taken, rest = _sorted(parts, _is_input)
+    form = from_texts(request, requests.AddItemsForm, rest)
+    ids = form.id or [part.file_name or "" for part in taken]
+    told = form.metadata or ["{}"] * len(taken)
+    if not len(ids) == len(told) == len(taken):
+        raise InvalidRequestError(
+            f"{len(taken)} inputs need as many ids, not {len(ids)}, and as many metadata or none, "
+            f"not {len(form.metadata)}"
+        )
+    return form, [
+        NewItem(id_, _from_part(part), _metadata(text))
+        for id_, part, text in zip(ids, taken, told, strict=True)
+    ]
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    metadata = parse_json(text.encode())
+    if not isinstance(metadata, dict):
+        raise InvalidRequestError(f"metadata is a JSON object, not {_shown(metadata)}")
+    return metadata

@@ -1,0 +1,102 @@
+"""The one place of this door that turns errors into answers.
+
+Every error has the body `{"error": {"code", "message", "request_id"}}`; on OpenAI's route it is the
+one that OpenAI's clients read.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from kokeshi.errors import KokeshiError, ModelNotFoundError
+from kokeshi.gateway.calls import INTERNAL_MESSAGE, current, message_of, retry_after_s
+from kokeshi.gateway.http.answers import (
+    ErrorBody,
+    ErrorResponse,
+    OpenAIErrorBody,
+    OpenAIErrorResponse,
+    respond,
+)
+
+EMBEDDINGS_PATH: Final = "/v1/embeddings"
+
+# Codes of what the router itself refuses; the rest of HTTP's statuses never come from it.
+_ROUTER_CODES: Final = {HTTPStatus.NOT_FOUND: "NOT_FOUND"}
+_OPENAI_TYPES: Final = {
+    "UNAUTHENTICATED": "authentication_error",
+    "PERMISSION_DENIED": "permission_error",
+    "RESOURCE_EXHAUSTED": "rate_limit_error",
+    "INTERNAL": "server_error",
+    "UNIMPLEMENTED": "server_error",
+    "UNAVAILABLE": "server_error",
+    "DEADLINE_EXCEEDED": "server_error",
+}
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Registers the handlers."""
+    app.add_exception_handler(KokeshiError, _on_error)
+    app.add_exception_handler(HTTPException, _on_router_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+
+
+def internal_error(path: str) -> Response:
+    """The answer to a bug: the log has the rest, under the request id."""
+    return _answer(path, HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", INTERNAL_MESSAGE)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, KokeshiError)  # what this handler is registered for
+    headers = {}
+    wait_s = retry_after_s(error)
+    if wait_s is not None:
+        headers["retry-after"] = str(max(1, round(wait_s)))
+    reason = "model_not_found" if isinstance(error, ModelNotFoundError) else None
+    return _answer(
+        request.url.path, error.http_status, error.code, message_of(error), headers, reason
+    )
+
+
+async def _on_router_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _ROUTER_CODES.get(HTTPStatus(error.status_code), "INVALID_ARGUMENT")
+    known = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    message = f"method {request.method} is not allowed here" if known else "no such path"
+    return _answer(request.url.path, error.status_code, code, message, error.headers)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problem = error.errors()[0]
+    place = ".".join(map(str, problem["loc"]))
+    message = f"{place}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    return _answer(request.url.path, HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", message)
+
+
+def _answer(
+    path: str,
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    reason: str | None = None,
+) -> Response:
+    call = current()
+    call.code = code
+    answer: ErrorResponse | OpenAIErrorResponse
+    if path == EMBEDDINGS_PATH:
+        kind = _OPENAI_TYPES.get(code, "invalid_request_error")
+        told = OpenAIErrorBody(
+            message=message, type=kind, param=None, code=reason, request_id=call.request_id
+        )
+        answer = OpenAIErrorResponse(error=told)
+    else:
+        body = ErrorBody(code=code, message=message, request_id=call.request_id)
+        answer = ErrorResponse(error=body)
+    response = respond(answer, status, nulls=True)
+    response.headers.update(headers or {})
+    return response

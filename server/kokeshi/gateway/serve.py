@@ -1,0 +1,221 @@
+"""Opens both doors on one event loop, and closes them without losing a request."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import uvicorn
+from grpc import aio
+
+from kokeshi.errors import SetupError
+from kokeshi.gateway.grpc import make_grpc_server
+from kokeshi.gateway.http import make_app
+from kokeshi.gateway.readiness import Readiness
+from kokeshi.service import Service
+
+T = TypeVar("T")
+
+DRAIN_TIMEOUT_S: Final = 30.0
+NOTICE_S: Final = 0.5
+MAX_PORT: Final = 65_535
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the doors are, as host:port."""
+
+    http: str
+    grpc: str
+
+    def __str__(self) -> str:
+        return f"http://{self.http}  grpc://{self.grpc}"
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine on uvloop's event loop, or the standard library's where there is none."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        from asyncio import new_event_loop
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
+
+
+def announce(addresses: Addresses) -> None:
+    """Writes the addresses to standard output."""
+    sys.stdout.write(f"listening on {addresses}\n")
+    sys.stdout.flush()
+
+
+async def serve(
+    service: Service,
+    *,
+    http: str,
+    grpc: str,
+    drain_timeout_s: float = DRAIN_TIMEOUT_S,
+    notice_s: float = NOTICE_S,
+    on_open: Callable[[Addresses], None] = announce,
+) -> Addresses:
+    """Answers requests until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    The doors open at once: health says whether the models are ready. The caller starts the service
+    and closes it afterwards.
+
+    Args:
+        service: what answers.
+        http: host:port; port 0 takes a free one.
+        grpc: host:port; port 0 takes a free one.
+        drain_timeout_s: how long requests in flight may take after the signal.
+        notice_s: between health's "not ready" and the closing of the doors.
+        on_open: told the addresses when both doors are open.
+
+    Returns:
+        Where the doors were.
+
+    Raises:
+        SetupError: an address cannot be listened on.
+    """
+    stop = asyncio.Event()
+    with _signals(stop.set):
+        async with doors(
+            service, http=http, grpc=grpc, drain_timeout_s=drain_timeout_s, notice_s=notice_s
+        ) as addresses:
+            on_open(addresses)
+            await stop.wait()
+    return addresses
+
+
+@contextmanager
+def _signals(act: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+
+    def first() -> None:
+        restore()  # so that a second signal does what it does by default
+        act()
+
+    def restore() -> None:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, first)
+    try:
+        yield
+    finally:
+        restore()
+
+
+@asynccontextmanager
+async def doors(
+    service: Service,
+    *,
+    http: str,
+    grpc: str,
+    drain_timeout_s: float = DRAIN_TIMEOUT_S,
+    notice_s: float = 0.0,
+) -> AsyncIterator[Addresses]:
+    """Both doors, open inside the context. See `serve`.
+
+    Raises:
+        SetupError: an address cannot be listened on.
+    """
+    readiness = Readiness(service)
+    http_socket = _listening(http)
+    try:
+        grpc_server = make_grpc_server(service, readiness)
+        grpc_port = _add_port(grpc_server, grpc)
+        await grpc_server.start()
+    except BaseException:
+        http_socket.close()
+        raise
+    http_server = _http_server(service, readiness, drain_timeout_s)
+    http_task = asyncio.create_task(http_server.serve(sockets=[http_socket]))
+    http_port = http_socket.getsockname()[1]
+    while not (http_server.started or http_task.done()):
+        await asyncio.sleep(0.001)
+    try:
+        yield Addresses(f"{_host(http)}:{http_port}", f"{_host(grpc)}:{grpc_port}")
+    finally:
+        readiness.drain()
+        await asyncio.sleep(notice_s)
+        readiness.close()
+        http_server.should_exit = True
+        await asyncio.gather(http_task, grpc_server.stop(drain_timeout_s))
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves the signals to `serve`."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _http_server(service: Service, readiness: Readiness, drain_timeout_s: float) -> _Uvicorn:
+    config = uvicorn.Config(
+        make_app(service, readiness),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,  # gateway.logs writes the line of a request
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
+    )
+    return _Uvicorn(config)
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0]
+
+
+def _port(address: str) -> int:
+    """The port of host:port.
+
+    Raises:
+        SetupError: that is not what the address is.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > MAX_PORT:
+        raise SetupError(f"an address is host:port, not {address!r}")
+    return int(port)
+
+
+def _listening(address: str) -> socket.socket:
+    """A bound socket for the HTTP door.
+
+    Raises:
+        SetupError: the address is no host:port, or cannot be bound.
+    """
+    port, host = _port(address), _host(address).strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SetupError(f"cannot listen on http address {address}: {error.strerror}") from error
+    # Connections inherit it. An answer is two writes, and without it the second waits 40 ms for the
+    # client's delayed acknowledgement of the first.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
+def _add_port(server: aio.Server, address: str) -> int:
+    """Binds the gRPC door.
+
+    Raises:
+        SetupError: the address is no host:port, or cannot be bound.
+    """
+    _port(address)
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:  # it does not say why
+        raise SetupError(
+            f"cannot listen on grpc address {address}: the port is taken or the host is not here"
+        ) from error
