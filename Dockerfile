@@ -28,7 +28,7 @@ CMD ["serve"]
 
 FROM serve AS export
 USER root
-COPY requirements/dev.txt requirements/
-RUN uv pip install --system --no-cache --require-hashes -r requirements/dev.txt
+COPY requirements/export.txt requirements/
+RUN uv pip install --system --no-cache --require-hashes -r requirements/export.txt
 USER kokeshi
 CMD ["export", "--help"]

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python
 
-.PHONY: serve demo test lint types contracts check format lock proto docs train clean
+.PHONY: serve demo test lint types contracts check format lock proto docs train exports clean
 
 serve: $(VENV)/.serve  ## start on the shipped models: CPU only, no torch, no Triton
 	$(BIN)/kokeshi serve
@@ -35,13 +35,15 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# One universal lock for serving, and one that adds exporting and development to it.
+# Universal locks: serving; exporting added to it; development added to both.
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 lock: $(UV)
 	$(LOCK) pyproject.toml --extra cpu -o requirements/serve.txt
+	$(LOCK) pyproject.toml --extra cpu --extra export \
+		-c requirements/serve.txt -o requirements/export.txt
 	$(LOCK) pyproject.toml --extra cpu --extra export --group dev \
-		-c requirements/serve.txt -o requirements/dev.txt
+		-c requirements/export.txt -o requirements/dev.txt
 
 proto: $(VENV)/.dev  ## regenerate server/kokeshi/v1
 	proto/generate.sh
@@ -51,6 +53,9 @@ docs: $(VENV)/.dev  ## regenerate the pages that are made from the code
 
 train: $(VENV)/.dev  ## train, measure and export the shipped models
 	$(BIN)/python -m kokeshi_plugins.digits.train
+
+exports: $(VENV)/.dev  ## export every variant, and write docs/benchmarks/exports.md
+	$(BIN)/python benchmarks/exports.py
 
 $(UV):
 	$(PYTHON) -m venv $(VENV)

@@ -3,6 +3,9 @@
 import re
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,16 +41,27 @@ class Server:
 
 
 def start(data: Path, *flags: str) -> Server:
-    """Starts `kokeshi serve` on free ports and waits for its doors."""
+    """Starts `kokeshi serve` on free ports and waits until its models answer."""
     command = [sys.executable, "-m", "kokeshi", "serve", "--data", str(data)]
     command += ["--repository", str(ROOT / "model_repository")]
     command += ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-level", "WARNING", *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if found := re.search(r"http://(\S+)\s+grpc://(\S+)", line):
-            channel = grpc.insecure_channel(found[2])
-            return Server(found[1], found[2], channel, process)
+            _wait_until_ready(found[1])
+            return Server(found[1], found[2], grpc.insecure_channel(found[2]), process)
     raise AssertionError(f"the server ended with {process.wait()}")
+
+
+def _wait_until_ready(http: str) -> None:
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(f"http://{http}/v1/health/ready"):
+                return
+        except urllib.error.HTTPError as error:
+            error.close()
+            time.sleep(0.05)
+    raise AssertionError("the models never became ready")
 
 
 def stop(server: Server) -> None:
@@ -64,3 +78,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = start(tmp_path_factory.mktemp("data"))
     yield running
     stop(running)
+
+
+@pytest.fixture
+def start_server():
+    """`start`, for tests that need a server of their own."""
+    return start
