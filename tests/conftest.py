@@ -258,7 +258,7 @@ def make_picture() -> Callable[..., bytes]:
 async def service(tiny_repository: Path, tmp_path: Path) -> AsyncIterator[Service]:
     """A started service on the tiny models and an empty data directory."""
     engine = EmbeddedEngine(tiny_repository, threads=1)
-    made = Service(engine, ImagePool(), EmbeddedStore(tmp_path / "data"), Limits())
+    made = Service(engine, ImagePool(2), EmbeddedStore(tmp_path / "data"), Limits())
     await made.start()
     failed = {info.name: info.reason for info in made.models() if info.reason}
     assert not failed, json.dumps(failed)

@@ -79,7 +79,7 @@ class Card(Record):
     method: str
     paper: PaperCard
     checkpoint: CheckpointCard
-    model_sha256: str
+    model_sha256: str  # with large weights, of two files: kokeshi.engines.repository.graph_digest
     space: str  # fingerprint of graphs, input contracts and output: see `space_of`
     role: str = "main"
     parts: dict[str, str] = Field(default_factory=dict)  # role -> model name, itself included
@@ -112,8 +112,9 @@ class Card(Record):
         if task is Task.EMBEDDING:
             check_dimension(self.name, found[0], dimension)
             return found[0]
+        full = {output.shape[-1] for output in self.outputs if output.task is Task.EMBEDDING}
         for output in found:
-            if output.dimension == dimension:
+            if output.dimension == dimension or (output.dimension is None and dimension in full):
                 return output
         heads = [str(output.dimension) for output in found if output.dimension]
         raise DimensionError(

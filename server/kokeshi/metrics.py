@@ -60,7 +60,7 @@ QUEUE_REQUESTS = Gauge(
 )
 REFUSED = Counter(
     "kokeshi_refused_total",
-    "Requests refused before they ran, by model and reason (queue_full, deadline).",
+    "Requests to a model that it did not answer, by reason (queue_full, deadline).",
     ["model", "reason"],
     registry=REGISTRY,
 )

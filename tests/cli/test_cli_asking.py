@@ -57,6 +57,13 @@ def test_more_images_than_one_call_takes_are_asked_in_several(run, make_picture,
     assert told == [(name, ["red", "blue"][i % 2]) for i, name in enumerate(names)]
 
 
+def test_a_file_that_is_no_image_is_named_among_many(run, red, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    names = ["red.png"] * 40 + ["notes.txt"]  # alone with others in the second call
+    told = run("classify", "colours", *names, "red.png", status=1).error
+    assert told.startswith("'notes.txt': not an image")
+
+
 def test_segment_tells_the_regions_and_writes_the_mask(run, red, tmp_path):
     done = run("segment", "regions", "red.png", "-o", "mask.png", "--json")
     (result,) = done.json["results"]

@@ -35,6 +35,13 @@ def count(run, name):
     return run("index", "describe", name, "--json").json["count"]
 
 
+@pytest.fixture
+def red_alone(make_picture, tmp_path):
+    path = tmp_path / "alone.png"
+    path.write_bytes(make_picture("red"))
+    return path
+
+
 def test_a_collection_is_made_told_and_removed(run):
     made = run("index", "create", "one", "--model", "colours", "--index", "flat", "--json").json
     assert (made["model"], made["index"], made["dimension"]) == ("colours", "flat", 4)
@@ -68,6 +75,19 @@ def test_a_folder_is_added_with_paths_as_ids_and_folders_as_labels(run, name, fo
     (item,) = run("index", "get", name, "green/1.png", "--vectors", "--json").json["items"]
     assert len(item["vector"]) == 4
     assert "green/1.png" in run("index", "get", name, "green/1.png").stdout
+
+
+def test_a_vector_is_one_line_of_the_table(run, name, folder):
+    run("index", "add", name, folder)
+    lines = run("index", "get", name, "green/1.png", "--vectors").stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0].split() == ["id", "sequence", "metadata", "vector"]
+
+
+def test_a_column_that_holds_nothing_is_left_out(run, name, red_alone):
+    run("index", "add", name, red_alone)
+    lines = run("search", name, red_alone).stdout.splitlines()
+    assert lines[0].split() == ["query", "rank", "id", "score"]  # no label
 
 
 def test_files_are_added_by_the_path_that_was_named(run, name, folder):

@@ -116,6 +116,34 @@ def test_methods_are_told_with_their_states(offline):
     assert f"of {len(everything)} methods" in offline("methods").stderr
 
 
+def test_the_list_of_methods_fits_100_columns(offline):
+    lines = offline("methods", "--all").stdout.splitlines()
+    assert len(lines) == 471
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_method_that_is_named_is_told_in_full(offline):
+    told = offline("methods", "mae").stdout
+    assert told.startswith("MAE, number 11\n")
+    assert "Masked Autoencoders Are Scalable Vision Learners" in told
+    assert "mae_vit_huge_patch14" in told
+    assert max(map(len, told.splitlines())) <= 100
+    assert offline("methods", "11").stdout == told
+    assert offline("methods", "mae_vit_huge_patch14").stdout == told
+    assert told in offline("methods", "masked autoencoders").stdout
+    assert offline("methods", "timm/resnet18").stdout.startswith("CNN features off-the-shelf")
+    assert offline("methods", "mae", "--json").json["methods"][0]["number"] == 11
+
+
+def test_what_is_in_no_catalogue_is_told_too(offline):
+    told = offline("methods", "resnet50")
+    assert (told.stdout, told.stderr) == ("", "kokeshi export also takes: resnet50\n")
+
+
+def test_a_method_that_does_not_exist_is_an_error_with_what_is_near(offline):
+    assert "did you mean 'simsiam'" in offline("methods", "simsam", status=1).error
+
+
 @pytest.mark.parametrize(
     ("page", "made"), [("cli.md", docs.cli_page), ("settings.md", docs.settings_page)]
 )

@@ -49,6 +49,7 @@ def _edit_config(repository: Path, model: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+UNREADABLE = Path("/proc/self/mem")  # a file to `stat`, and an error to read
 PIXELS = np.full((2, 8, 8, 3), [255, 0, 0], np.uint8)
 
 
@@ -112,6 +113,11 @@ def _remove_card(repository):
     path.write_text(to_pbtxt(config.model_copy(update={"parameters": {}})))
 
 
+def _leave_out_what_has_no_default(repository):
+    path = repository / "colours" / "config.pbtxt"
+    path.write_text(path.read_text() + "version_policy { latest { } }")
+
+
 def _rename_version(repository):
     (repository / "colours" / "1").rename(repository / "colours" / "one")
 
@@ -127,6 +133,7 @@ def _wrong_version(repository):
         (_remove_graph, "has no model.onnx"),
         (_remove_config, "no config.pbtxt"),
         (_spoil_config, "line 1"),
+        (_leave_out_what_has_no_default, "version_policy.latest.num_versions: field required"),
         (_remove_card, "no parameter 'kokeshi'"),
         (_rename_version, "no version folder"),
         (_wrong_version, "card is of version 1, not 3"),
@@ -143,6 +150,29 @@ async def test_a_broken_model_fails_with_its_reason_and_the_others_serve(
     assert str(repository) not in status.reason
     with pytest.raises(UnavailableError, match="is failed"):
         await engine.infer("colours", {"image": PIXELS})
+    assert _status(engine, "tags").state is State.READY
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda file: file.unlink(), "there is no tokenizer.json"),
+        (lambda file: file.write_text("{}"), "not the tokeniser that the card describes"),
+    ],
+)
+async def test_a_model_of_texts_needs_its_tokeniser(start, repository, spoil, reason):
+    spoil(repository / "pair.text" / "tokenizer.json")
+    status = _status(await start(repository), "pair.text")
+    assert status.state is State.FAILED
+    assert reason in status.reason
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="needs a file that nobody can read")
+async def test_a_config_that_cannot_be_read_fails_its_model_alone(start, repository):
+    _remove_config(repository)
+    (repository / "colours" / "config.pbtxt").symlink_to(UNREADABLE)
+    engine = await start(repository)
+    assert _status(engine, "colours").reason == "config.pbtxt cannot be read: Input/output error"
     assert _status(engine, "tags").state is State.READY
 
 

@@ -165,6 +165,59 @@ async def test_a_failing_graph_is_an_error_that_keeps_its_secret(make, doubler, 
     assert await _ask(scheduler, 1.0) == [2.0]
 
 
+async def test_a_request_that_fails_its_batch_fails_no_other(make, doubler, caplog):
+    scheduler = make(max_rows=8, merge=True)
+    doubler.gate.clear()
+    first = asyncio.create_task(_ask(scheduler, 0.0))
+    await asyncio.sleep(0.05)
+    rest = [asyncio.create_task(_ask(scheduler, value)) for value in (1.0, -1.0, 2.0)]
+    await asyncio.sleep(0.05)
+    doubler.gate.set()
+    await first
+    answers = asyncio.gather(*rest, return_exceptions=True)
+    good, bad, other = await asyncio.wait_for(answers, 5)
+    assert (good, other) == ([2.0], [4.0])
+    assert isinstance(bad, InferenceError)
+    assert doubler.batches == [1, 3, 1, 1, 1]
+    assert "secret" in caplog.text
+
+
+async def test_requests_that_were_given_up_hold_no_place_in_the_queue(make, doubler):
+    scheduler = make(max_rows=1, merge=True, max_queue_requests=2)
+    doubler.gate.clear()
+    running = asyncio.create_task(_ask(scheduler, 0.0))
+    await asyncio.sleep(0.05)
+    gone = [asyncio.create_task(_ask(scheduler, 1.0, timeout_s=0.01)) for _ in range(2)]
+    for answer in await asyncio.gather(*gone, return_exceptions=True):
+        assert isinstance(answer, DeadlineError)
+    waiting = [asyncio.create_task(_ask(scheduler, 2.0)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    doubler.gate.set()
+    assert await asyncio.gather(running, *waiting) == [[0.0], [4.0], [4.0]]
+
+
+async def test_a_deadline_of_no_time_at_all_is_not_taken_for_none(make, doubler):
+    doubler.gate.clear()
+    with pytest.raises(DeadlineError):
+        await asyncio.wait_for(_ask(make(max_rows=1), 1.0, timeout_s=0.0), 2)
+
+
+async def test_versions_of_a_model_share_the_gauge_of_waiting_requests(make, doubler):
+    gauge = metrics.QUEUE_REQUESTS.labels("doubler")
+    before = gauge._value.get()
+    versions = [make(max_rows=1, merge=True) for _ in range(2)]
+    doubler.gate.clear()
+    tasks = [asyncio.create_task(_ask(each, 1.0)) for each in versions for _ in range(3)]
+    await asyncio.sleep(0.05)
+    assert gauge._value.get() == before + 4
+    tasks.pop().cancel()
+    await asyncio.sleep(0.05)
+    assert gauge._value.get() == before + 3
+    doubler.gate.set()
+    await asyncio.gather(*tasks)
+    assert gauge._value.get() == before
+
+
 async def test_instances_run_batches_at_once(make, doubler):
     scheduler = make(max_rows=1, merge=True, instances=2)
     doubler.gate.clear()

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from grpc.aio import AioRpcError
 
-from kokeshi.errors import HTTP_STATUS
+from kokeshi.errors import HTTP_STATUS, SetupError
 from kokeshi.gateway.grpc.server import SERVICES
 from kokeshi.gateway.http import make_app
 from kokeshi.gateway.readiness import Readiness
@@ -661,6 +661,21 @@ async def test_a_bug_says_internal_error_and_a_request_id_alone(both, make_pictu
     assert response.json()["error"]["request_id"] == response.headers["x-request-id"]
     assert "secret" not in response.text
     assert caplog.text.count("RuntimeError: secret") == 2
+
+
+async def test_an_error_for_the_operator_is_a_bug_to_the_client(both, make_picture, caplog):
+    class Broken(type(both.service)):
+        async def embed(self, *args, **kwargs):
+            raise SetupError("the file /etc/secret is missing")
+
+    both.service.__class__ = Broken
+    data = make_picture("red")
+    request = vision_pb2.EmbedRequest(model="colours", inputs=[image(data)])
+    assert await grpc_code(both, "Embed", request) == ("INTERNAL", "internal error")
+    path = "/v1/models/colours/embed"
+    told = await http_code(both, "POST", path, json={"inputs": [image_json(data)]})
+    assert told == ("INTERNAL", "internal error")
+    assert caplog.text.count("SetupError: the file") == 2
 
 
 async def test_an_overloaded_model_says_when_to_come_back(both, make_picture):

@@ -78,3 +78,9 @@ async def test_probes_are_logged_for_debugging_alone(both, written):
     buffer = written("text", "debug")
     await both.http.get("/v1/health/live")
     assert "call=HealthLive" in buffer.getvalue()
+
+
+async def test_a_long_name_of_a_model_is_cut_in_the_log(both, written):
+    buffer = written("json")
+    await both.http.get(f"/v1/models/{'m' * 5_000}")
+    assert json.loads(buffer.getvalue())["model"] == "m" * 128

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kokeshi.gateway.aside import LARGE_BYTES
+
 CLASSIFY = "/v1/models/colours/classify"
 STREAM = "/v1/collections/things/items/stream"
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -109,14 +111,15 @@ async def test_a_single_mask_is_answered_as_png_where_that_is_accepted(both, mak
         (b"", "not valid JSON"),
         (b"{", "not valid JSON"),
         (b'{"inputs": [], "threshold": NaN}', "not valid JSON"),
-        (b"[]", "the body"),
+        (b"[]", "the body is a JSON object, not a list"),
         (b"{}", "field 'inputs' is required"),
         (b'{"inputs": {}}', "inputs"),
         (b'{"inputs": [], "top_k": "5"}', "top_k: input should be a valid integer, not '5'"),
         (b'{"inputs": [], "top_k": 1.5}', "top_k"),
         (b'{"inputs": [], "top_k": -1}', "top_k"),
         (b'{"inputs": [], "top_k": true}', "top_k"),
-        (b'{"inputs": [], "topk": 5}', "field 'topk' is unknown"),
+        (b'{"inputs": [], "topk": 5}', "field 'topk' is unknown; did you mean 'top_k'"),
+        (b'{"inputs": [5]}', "inputs.0 is a JSON object, not 5"),
         (b'{"inputs": [{"image": 5}]}', "inputs.0.image"),
         (b'{"inputs": [{"image": "%%%"}]}', "inputs[0]: the image is not valid base64"),
         (b'{"inputs": [{"image": "https://example.org/a.png"}]}', "not linked"),
@@ -151,8 +154,8 @@ async def test_a_query_beside_a_json_body_is_refused(both):
 @pytest.mark.parametrize(
     ("parts", "told"),
     [
-        ([("file", ("a.png", b"x"))], "a file is not expected in field 'file'"),
-        ([("image", (None, "x"))], "field 'image' is unknown"),
+        ([("file", ("a.png", b"x"))], "image files are fields 'image'"),
+        ([("image", (None, "x"))], "field 'image' is a file, not a text"),
         ([("top_k", (None, "1")), ("top_k", (None, "2"))], "field 'top_k' is there twice"),
         ([("top_k", (None, "one"))], "top_k"),
         ([("threshold", (None, "nan"))], "threshold"),
@@ -161,6 +164,35 @@ async def test_a_query_beside_a_json_body_is_refused(both):
 async def test_bad_forms_are_refused(both, make_picture, parts, told):
     files = [("image", ("a.png", make_picture("red"))), *parts]
     assert told in message(await both.http.post(CLASSIFY, files=files))
+
+
+async def test_a_field_of_a_form_that_is_empty_was_not_filled_in(both, make_picture):
+    empty = [(name, (None, "")) for name in ("text", "top_k", "labels")]
+    files = [("image", ("a.png", make_picture("red"))), *empty]
+    answer = await both.http.post(CLASSIFY, files=files)
+    plain = await both.http.post(CLASSIFY, files=files[:1])
+    assert answer.status_code == 200
+    assert answer.json() == plain.json()
+
+
+async def test_metadata_of_a_form_are_named_where_they_are_no_json(both, make_picture):
+    files = [("image", ("a.png", make_picture("red"))), ("metadata", (None, "{"))]
+    response = await both.http.post("/v1/collections/any/items", files=files)
+    assert "the metadata is not valid JSON" in message(response)
+
+
+async def test_a_query_is_refused_in_the_words_of_every_option(both):
+    path = "/v1/collections/any/items"
+    assert message(await both.http.get(f"{path}?foo=1")) == "field 'foo' is unknown"
+    told = message(await both.http.get(f"{path}?page_size=x"))
+    assert told.startswith("page_size: input should be a valid integer")
+    assert told.endswith("not 'x'")
+
+
+async def test_the_methods_of_all_routes_of_a_path_are_allowed(both):
+    response = await both.http.put("/v1/collections/any")
+    assert message(response, 405) == "method PUT is not allowed here"
+    assert response.headers["allow"] == "GET, DELETE"
 
 
 async def test_a_broken_form_is_refused(both):
@@ -221,7 +253,7 @@ async def test_unknown_paths_and_methods_have_the_shape_of_every_error(both):
     assert message(response, 405) == "method PUT is not allowed here"
     assert response.headers["allow"] == "GET"
     said = message(await both.http.get("/v1/models/colours?version=one"))
-    assert said.startswith("query.version: ")
+    assert said.startswith("version: ")
 
 
 @pytest.fixture
@@ -305,3 +337,13 @@ async def test_bad_streams_are_refused(both, things):
     assert "application/x-ndjson" in message(await both.http.post(STREAM, json={}))
     response = await both.http.post(f"{STREAM}?nothing=1", content=b"", headers=NDJSON)
     assert "nothing" in message(response)
+
+
+async def test_a_large_body_is_read_like_a_small_one(both, make_picture):
+    blank = " " * LARGE_BYTES  # base64 may hold it
+    picture = encoded(make_picture("red"))
+    content = {"inputs": [{"image": picture + blank}]}
+    assert names(await both.http.post(CLASSIFY, json=content)) == ["red"]
+    content = {"inputs": [{"image": picture}, {"image": "%" + blank}]}
+    said = message(await both.http.post(CLASSIFY, json=content))
+    assert said == "inputs[1]: the image is not valid base64"

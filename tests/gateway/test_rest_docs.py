@@ -7,6 +7,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
+from kokeshi.gateway.http import examples, requests
+
 
 async def test_the_docs_need_no_internet(both):
     root = await both.http.get("/")
@@ -76,6 +78,38 @@ def test_every_route_tells_its_bodies_answers_and_errors(document):
     form = calls["Classify"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert {"image", "top_k", "labels"} <= set(form["properties"])
     assert "image/png" in calls["Segment"]["responses"]["200"]["content"]
+
+
+def test_summaries_are_words(document):
+    summaries = {
+        operation["operationId"]: operation["summary"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+    }
+    assert summaries["ListCollections"] == "List collections"
+    assert summaries["GetItem"] == "Get item"
+    assert summaries["Classify"] == "Classify"
+    tags = {tag["name"] for tag in document["tags"]}
+    assert tags == {"Vision", "Collections", "Server", "OpenAI"}
+
+
+def test_examples_are_requests_that_are_read(document):
+    bodies = {body.__name__: body for body in requests.REQUEST_BODIES}
+    assert set(examples.BODIES) == set(bodies)
+    for name, body in bodies.items():
+        example = document["components"]["schemas"][name]["example"]
+        assert body.model_validate(example).model_dump(exclude_unset=True, mode="json") == example
+
+
+def test_the_docs_fill_in_no_query_beside_a_body(document):
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                if "requestBody" in operation and parameter["in"] == "query":
+                    is_stream = operation["operationId"] == "AddItemsStream"  # has no other place
+                    assert is_stream or "default" not in parameter["schema"], parameter
+                if parameter["in"] == "path":
+                    assert parameter["example"]
 
 
 @pytest.mark.parametrize(

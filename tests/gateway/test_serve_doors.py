@@ -1,6 +1,7 @@
 """Both doors on sockets: ports, signals and the way out."""
 
 import asyncio
+import gc
 import signal
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kokeshi import metrics
 from kokeshi.errors import SetupError
 from kokeshi.gateway.serve import doors, run, serve
 from kokeshi.v1 import inputs_pb2, vision_pb2, vision_pb2_grpc
@@ -38,7 +40,7 @@ class Slow(Service):
 
 async def main():
     engine = EmbeddedEngine(Path(sys.argv[1]), threads=1)
-    service = Slow(engine, ImagePool(), EmbeddedStore(Path(sys.argv[2])), Limits())
+    service = Slow(engine, ImagePool(2), EmbeddedStore(Path(sys.argv[2])), Limits())
     await service.start()
     await serve(service, http="127.0.0.1:0", grpc="127.0.0.1:0", drain_timeout_s=5, notice_s=0.3)
     await service.close()
@@ -74,6 +76,63 @@ async def test_an_answer_does_not_wait_for_delayed_acknowledgements(service):
             await client.get(f"http://{addresses.http}/v1/health/live")
             times_s.append(time.perf_counter() - started_s)
     assert median(times_s) < 0.03
+
+
+async def test_a_client_that_hangs_up_cancels_its_request(service):
+    running, cancelled = asyncio.Event(), asyncio.Event()
+
+    class Slow(type(service)):
+        async def embed(self, *args, **kwargs):
+            running.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+    service.__class__ = Slow
+    counter = metrics.REQUESTS.labels("http", "Embed", "CANCELLED")
+    before = counter._value.get()
+    async with doors(service, **FREE) as addresses:
+        _, writer = await asyncio.open_connection(*addresses.http.split(":"))
+        body = b'{"inputs": [{"text": "red"}]}'
+        writer.write(b"POST /v1/models/pair/embed HTTP/1.1\r\nhost: kokeshi\r\n")
+        writer.write(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        await asyncio.wait_for(running.wait(), 5)
+        writer.close()
+        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.sleep(0.05)
+        assert counter._value.get() == before + 1
+
+
+async def test_requests_that_share_a_connection_are_all_answered(service):
+    body = {"inputs": [{"text": "red"}]}
+    async with doors(service, **FREE) as addresses, httpx.AsyncClient() as client:
+        for _ in range(20):
+            response = await client.post(f"http://{addresses.http}/v1/models/pair/embed", json=body)
+            assert response.status_code == 200
+
+
+async def test_doors_that_are_cancelled_while_they_open_let_go_of_their_ports(service, caplog):
+    async with doors(service, **FREE) as addresses:
+        taken = {"http": addresses.http, "grpc": addresses.grpc}
+
+    async def open_them():
+        async with doors(service, **taken):
+            await asyncio.Event().wait()
+
+    for turns in range(8):
+        opening = asyncio.create_task(open_them())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    async with doors(service, **taken) as addresses:
+        assert addresses.grpc == taken["grpc"]
+    gc.collect()  # of tasks whose exception nobody saw
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_body_over_the_limit_is_answered_on_a_socket(service):

@@ -1,11 +1,15 @@
 """The service on tiny graphs whose right answers can be read off the pixels."""
 
+import asyncio
 import io
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from kokeshi import metrics
+from kokeshi.engines.embedded import EmbeddedEngine
 from kokeshi.errors import (
     AlreadyExistsError,
     DeadlineError,
@@ -16,10 +20,15 @@ from kokeshi.errors import (
     SpaceMismatchError,
     WrongTaskError,
 )
+from kokeshi.images import ImagePool
+from kokeshi.index import EmbeddedStore
+from kokeshi.service import Service
+from kokeshi.service.run import together
 from kokeshi.service.types import (
     Audio,
     Encoding,
     Image,
+    Limits,
     MaskFormat,
     NewItem,
     OnConflict,
@@ -231,6 +240,8 @@ async def test_unknown_models_are_not_found(service, red):
         await service.classify("nothing", [red])
     with pytest.raises(ModelNotFoundError, match="version 7"):
         await service.classify("colours", [red], version=7)
+    with pytest.raises(ModelNotFoundError, match="'colours' with version 7"):
+        service.model("colours", 7)
 
 
 async def test_a_wrong_task_says_what_the_model_answers(service, red):
@@ -243,12 +254,75 @@ async def test_a_deadline_that_passed_is_an_error(service, red):
         await service.classify("colours", [red], timeout_s=1e-9)
 
 
+async def test_a_deadline_that_passed_is_counted(service, red):
+    counter = metrics.REFUSED.labels("colours", "deadline")
+    before = counter._value.get()
+    with pytest.raises(DeadlineError):
+        await service.classify("colours", [red], timeout_s=1e-9)
+    assert counter._value.get() == before + 1
+
+
+async def test_texts_are_prepared_away_from_the_event_loop(tiny_repository, tmp_path):
+    readers = []
+
+    class Watched(EmbeddedEngine):
+        def file(self, model, name):
+            readers.append(threading.current_thread())
+            return super().file(model, name)
+
+    engine = Watched(tiny_repository, threads=1)
+    service = Service(engine, ImagePool(1), EmbeddedStore(tmp_path / "data"), Limits())
+    await service.start()
+    try:
+        await service.embed("pair", [Text("red"), Text("blue")])
+    finally:
+        await service.close()
+    assert len(readers) == 1
+    assert threading.current_thread() not in readers
+
+
+async def test_of_calls_that_run_together_one_failure_ends_the_rest():
+    ended = asyncio.Event()
+
+    async def waits():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async def fails():
+        raise DeadlineError("too late")
+
+    with pytest.raises(DeadlineError):
+        await together([waits(), fails()])
+    await asyncio.wait_for(ended.wait(), 1)
+
+
 async def _fill(service, make_picture):
     shades = {f"{colour}-{i}": colour for colour in ("red", "lime", "blue") for i in range(5)}
     items = []
     for position, (name, colour) in enumerate(shades.items()):
         items.append(NewItem(name, Image(make_picture(colour)), {"place": position}))
     return await service.add_items("shades", items)
+
+
+async def test_a_write_is_acknowledged_even_if_its_collection_is_dropped_at_once(
+    tiny_repository, tmp_path, red
+):
+    class Dropping(EmbeddedStore):
+        def upsert(self, name, *args, **kwargs):
+            receipt = super().upsert(name, *args, **kwargs)
+            self.drop(name)
+            return receipt
+
+    engine = EmbeddedEngine(tiny_repository, threads=1)
+    service = Service(engine, ImagePool(1), Dropping(tmp_path / "data"), Limits())
+    await service.start()
+    try:
+        await service.create_collection("short", "colours")
+        assert (await service.add_items("short", [NewItem("a", red)])).count == 1
+    finally:
+        await service.close()
 
 
 async def test_the_nearest_picture_is_of_the_same_colour(service, make_picture, red):
@@ -271,6 +345,19 @@ async def test_every_mode_finds_the_same_neighbours(service, make_picture, blue)
     ]
     ids = [[hit.id for hit in answer.results[0]] for answer in answers]
     assert ids[0] == ids[1] == ids[2]
+
+
+async def test_a_shortlist_is_refused_in_the_words_of_the_api(service, red):
+    await service.create_collection("shades", "colours")
+    with pytest.raises(InvalidRequestError, match="a shortlist is of mode two_stage, not auto"):
+        await service.search("shades", [red], shortlist=5)
+
+
+async def test_a_model_to_search_with_is_not_blamed_on_the_collection(service, red):
+    await service.create_collection("shades", "colours")
+    with pytest.raises(ModelNotFoundError) as caught:
+        await service.search("shades", [red], model="nothing")
+    assert str(caught.value) == "no model named 'nothing'"
 
 
 async def test_ids_are_taken_once_unless_replaced(service, red, blue):

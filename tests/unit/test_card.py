@@ -62,6 +62,7 @@ def test_tasks_are_those_of_the_outputs(card):
 def test_a_head_is_found_by_the_prefix_that_it_reads(card):
     assert card.output_for(Task.CLASSIFICATION).name == "probabilities"
     assert card.output_for(Task.CLASSIFICATION, 8).name == "probabilities_8"
+    assert card.output_for(Task.CLASSIFICATION, 16).name == "probabilities"  # the full length
     with pytest.raises(DimensionError, match="no classifier at dimension 4; it has 8"):
         card.output_for(Task.CLASSIFICATION, 4)
 

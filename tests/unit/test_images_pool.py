@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import os
 import time
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from PIL import Image
 
 from kokeshi.contract import ImageInput
-from kokeshi.errors import InvalidImageError, OverloadedError, TooLargeError, UnavailableError
+from kokeshi.errors import InvalidImageError, OverloadedError, UnavailableError
 from kokeshi.images import ImagePool, Limits, preprocess
 
 CONTRACT = ImageInput(height=32, width=32)
@@ -32,7 +31,7 @@ def make_pool():
     pools = []
 
     def make(**settings: object) -> ImagePool:
-        pools.append(ImagePool(**settings))
+        pools.append(ImagePool(**{"workers": 2, **settings}))
         return pools[-1]
 
     yield make
@@ -51,20 +50,10 @@ async def test_a_picture_is_prepared_as_outside_the_pool(make_pool):
     assert np.array_equal(prepared.pixels, preprocess(SMALL, CONTRACT).pixels)
 
 
-async def test_a_batch_comes_back_in_order(make_pool):
-    other = ImageInput(height=16, width=24)
-    prepared = await make_pool().prepare_many([(SLOW, CONTRACT), (SMALL, other), (SMALL, CONTRACT)])
-    assert [item.original_size for item in prepared] == [(2400, 3200), (60, 80), (60, 80)]
-    assert [item.pixels.shape[:2] for item in prepared] == [(32, 32), (16, 24), (32, 32)]
-    assert await make_pool().prepare_many([]) == []
-
-
-async def test_errors_reach_the_caller_and_a_batch_says_which(make_pool):
+async def test_errors_reach_the_caller(make_pool):
     pool = make_pool()
     with pytest.raises(InvalidImageError, match=r"^not an image"):
         await pool.prepare(b"text", CONTRACT)
-    with pytest.raises(InvalidImageError, match=r"^image 1: not an image"):
-        await pool.prepare_many([(SMALL, CONTRACT), (b"text", CONTRACT), (b"text", CONTRACT)])
     assert pool.queue_depth == 0
 
 
@@ -78,22 +67,15 @@ async def test_a_full_queue_refuses_with_a_delay_and_recovers(make_pool):
     with pytest.raises(OverloadedError, match="2 images wait to be decoded") as caught:
         await pool.prepare(SMALL, CONTRACT)
     assert caught.value.retry_after_s >= 0.05
-    with pytest.raises(OverloadedError):
-        await pool.prepare_many([(SMALL, CONTRACT), (SMALL, CONTRACT)])
     await asyncio.gather(*tasks)
     assert pool.queue_depth == 0
     await pool.prepare(SMALL, CONTRACT)
 
 
-async def test_a_batch_that_could_never_fit_is_too_large(make_pool):
-    with pytest.raises(TooLargeError, match="3 images came in one request; at most 2"):
-        await make_pool(max_pending=2).prepare_many([(SMALL, CONTRACT)] * 3)
-
-
 async def test_a_cancelled_request_is_not_decoded(make_pool):
     pool = make_pool(workers=1, reduced=False)
     running = asyncio.create_task(pool.prepare(SLOW, CONTRACT))
-    waiting = asyncio.create_task(pool.prepare_many([(SLOW, CONTRACT)] * 50))
+    waiting = asyncio.gather(*(pool.prepare(SLOW, CONTRACT) for _ in range(50)))
     while pool.queue_depth != 50:
         await asyncio.sleep(0)
     waiting.cancel()
@@ -109,7 +91,7 @@ async def test_a_cancelled_request_is_not_decoded(make_pool):
 
 async def test_the_event_loop_stays_free(make_pool):
     pool = make_pool(workers=1, reduced=False)
-    task = asyncio.create_task(pool.prepare_many([(SLOW, CONTRACT)] * 4))
+    task = asyncio.gather(*(pool.prepare(SLOW, CONTRACT) for _ in range(4)))
     turns = 0
     while not task.done():
         await asyncio.sleep(0.001)
@@ -129,7 +111,19 @@ async def test_a_closed_pool_is_unavailable(make_pool):
         await pool.prepare(SMALL, CONTRACT)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no CPU affinity here")
-def test_there_is_a_thread_for_each_usable_cpu(make_pool):
-    assert make_pool().workers == len(os.sched_getaffinity(0))
-    assert make_pool(workers=3).workers == 3
+async def test_what_encodes_runs_few_at_once_and_not_behind_what_decodes(make_pool):
+    pool = make_pool(workers=1, reduced=False)
+    decoding = [asyncio.create_task(pool.prepare(SLOW, CONTRACT)) for _ in range(4)]
+    running = most = 0
+
+    def encode() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.005)
+        running -= 1
+
+    await asyncio.gather(*(pool.encode(encode) for _ in range(4)))
+    assert not decoding[-1].done()
+    assert most == 1
+    await asyncio.gather(*decoding)

@@ -3,7 +3,6 @@
 Exit status: 0 done, 1 the operation failed, 2 wrong usage, 3 no server answers, 130 interrupted.
 """
 
-
 import os
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from kokeshi.cli.inputs import batches, read_image
+from kokeshi.cli.inputs import in_batches, read_image
 from kokeshi.cli.options import (
     TIMEOUT_S,
     Dimension,
@@ -51,19 +51,20 @@ def classify(
 ) -> None:
     """Name what is in images, best first."""
     with connect(server, timeout_s) as client:
-        answers = [
-            client.classify(
+        answers = in_batches(
+            images,
+            read_image,
+            lambda some: client.classify(
                 model,
-                [read_image(word) for word in words],
+                some,
                 version=version,
                 top_k=top_k,
                 threshold=threshold,
                 dimension=dimension,
                 labels=label or (),
                 templates=template or (),
-            )
-            for words in batches(images)
-        ]
+            ),
+        )
     results = list(zip(images, (item for one in answers for item in one.results), strict=True))
     if as_json:
         told = [{"input": word, **vars(result)} for word, result in results]

@@ -2,6 +2,8 @@
 
 import logging
 import platform
+import textwrap
+from typing import Final
 
 import typer
 
@@ -10,6 +12,7 @@ from kokeshi.cli.options import Json, new_app, takes_settings
 from kokeshi.cli.output import note, print_json, print_table
 from kokeshi.settings import Settings
 
+COLUMNS: Final = 100
 app = new_app()
 
 
@@ -27,7 +30,7 @@ def doctor(settings: Settings, *, as_json: Json = False) -> None:
         print_json({"ok": not problems, "versions": python | versions, "findings": found})
     else:
         told = ", ".join(f"{name} {number}" for name, number in versions.items())
-        note(f"python {platform.python_version()}, {told}")
+        note(textwrap.fill(f"python {platform.python_version()}, {told}", COLUMNS))
         print_table(
             ["", "subject", "finding", "what to do"],
             ((one.verdict, one.subject, one.told, one.remedy) for one in found),

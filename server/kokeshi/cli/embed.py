@@ -1,11 +1,11 @@
 """`kokeshi embed`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kokeshi.cli.inputs import HELP, batches, read_input
+from kokeshi.cli.inputs import HELP, in_batches, read_input
 from kokeshi.cli.options import (
     TIMEOUT_S,
     Dimension,
@@ -16,7 +16,7 @@ from kokeshi.cli.options import (
     connect,
     new_app,
 )
-from kokeshi.cli.output import note, print_json, print_table
+from kokeshi.cli.output import note, numbers, print_json, print_table
 from kokeshi.errors import SetupError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 app = new_app()
-SHOWN: Final = 6  # numbers of a vector in the table
 
 
 @app.command()
@@ -46,12 +45,11 @@ def embed(
     import numpy as np
 
     with connect(server, timeout_s) as client:
-        answers = [
-            client.embed(
-                model, [read_input(word) for word in words], version=version, dimension=dimension
-            )
-            for words in batches(inputs)
-        ]
+        answers = in_batches(
+            inputs,
+            read_input,
+            lambda some: client.embed(model, some, version=version, dimension=dimension),
+        )
     vectors = np.array([vector.values for answer in answers for vector in answer.vectors])
     if output:
         _write(output, vectors)
@@ -62,15 +60,8 @@ def embed(
         return
     print_table(
         ["input", "dimension ", "values"],
-        (
-            (word, len(row), " ".join(f"{value:+.4f}" for value in row[:SHOWN]) + _rest(len(row)))
-            for word, row in zip(inputs, vectors, strict=True)
-        ),
+        ((word, len(row), numbers(row)) for word, row in zip(inputs, vectors, strict=True)),
     )
-
-
-def _rest(length: int) -> str:
-    return " ..." if length > SHOWN else ""
 
 
 def _write(output: Path, vectors: "NDArray[np.float32]") -> None:

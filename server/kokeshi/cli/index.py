@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kokeshi.cli.options import TIMEOUT_S, Json, Server, TimeoutS, connect, new_app
-from kokeshi.cli.output import note, print_json, print_table, progress
+from kokeshi.cli.output import note, numbers, print_json, print_table, progress
 from kokeshi.cli.search import search
 from kokeshi.errors import AlreadyExistsError, SetupError
 
@@ -190,8 +190,8 @@ def get(
     print_table(
         ["id", "sequence ", "metadata", *(["vector"] if vectors else [])],
         (
-            (item.id, item.sequence, orjson.dumps(item.metadata).decode(), item.vector)
-            if vectors
+            (item.id, item.sequence, orjson.dumps(item.metadata).decode(), numbers(item.vector))
+            if item.vector is not None
             else (item.id, item.sequence, orjson.dumps(item.metadata).decode())
             for item in items
         ),

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kokeshi.cli.inputs import HELP, TEXT, batches, read_input
+from kokeshi.cli.inputs import HELP, TEXT, in_batches, read_input
 from kokeshi.cli.options import TIMEOUT_S, Dimension, Json, Server, TimeoutS, connect, new_app
 from kokeshi.cli.output import print_json, print_table
 
@@ -42,18 +42,19 @@ def search(
     if not words:
         raise typer.BadParameter("name an image, or a text with --text")
     with connect(server, timeout_s) as client:
-        answers = [
-            client.search(
+        answers = in_batches(
+            words,
+            read_input,
+            lambda some: client.search(
                 collection,
-                [read_input(word) for word in some],
+                some,
                 k=k,
                 mode=mode,
                 dimension=dimension,
                 shortlist=shortlist,
                 model=model,
-            )
-            for some in batches(words)
-        ]
+            ),
+        )
     results = list(zip(words, (hits for answer in answers for hits in answer.results), strict=True))
     if as_json:
         kept = ("space", "dimension", "higher_is_better")

@@ -208,9 +208,13 @@ def read_card(model: str, text: str | bytes) -> Card:
     try:
         return Card.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "document"
-        raise ArtefactError(f"card of model {model!r}: {where}: {first['msg'].lower()}") from error
+        raise ArtefactError(f"card of model {model!r}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "document"
+    return f"{where}: {first['msg'].lower()}"
 
 
 def to_pbtxt(config: ModelConfig) -> str:
@@ -222,14 +226,18 @@ def from_pbtxt(text: str) -> ModelConfig:
     """Reads a config.pbtxt; Triton's fields that Kokeshi does not use are ignored.
 
     Raises:
-        ArtefactError: it is not a configuration of Triton's; the message names the line.
+        ArtefactError: it is not a configuration of Triton's, and the message names the line; or it
+            leaves out what has no default.
     """
     from google.protobuf.json_format import MessageToDict
 
     fields = MessageToDict(_parse(text), preserving_proto_field_name=True)
     parameters = fields.pop("parameters", {})
     texts = {key: value.get("string_value", "") for key, value in parameters.items()}
-    return ModelConfig.model_validate({**fields, "parameters": texts})
+    try:
+        return ModelConfig.model_validate({**fields, "parameters": texts})
+    except ValidationError as error:
+        raise ArtefactError(_first_problem(error)) from error
 
 
 def updated_pbtxt(text: str, config: ModelConfig) -> str:

@@ -80,7 +80,7 @@ class EmbeddedEngine:
         status = ModelStatus(entry.name, entry.version, State.LOADING)
         self._statuses[entry.name, entry.version] = status
         try:
-            card = entry.card()
+            card = await asyncio.to_thread(entry.card)
             status = replace(status, card=card)
             session = await asyncio.to_thread(self._open, entry, card)
             self._statuses[entry.name, entry.version] = replace(status, state=State.WARMING)
@@ -100,6 +100,7 @@ class EmbeddedEngine:
             if (part, card.version) not in self._present:
                 raise ArtefactError(f"its part {part!r} of version {card.version} is missing")
         entry.check_graph(card)
+        entry.check_tokenizer(card)
         return _session(entry.graph, self._threads)
 
     def _serve(self, entry: Entry, card: Card, session: "InferenceSession") -> None:
@@ -169,10 +170,11 @@ class EmbeddedEngine:
     def _find(self, model: str, version: int) -> _Loaded:
         if version:
             return self._state_of(model, version)
-        versions = [number for name, number in self._loaded if name == model]
+        # copies: a thread may ask for a file while the loop loads models
+        versions = [number for name, number in tuple(self._loaded) if name == model]
         if versions:
             return self._loaded[model, max(versions)]
-        known = [number for name, number in self._statuses if name == model]
+        known = [number for name, number in tuple(self._statuses) if name == model]
         return self._state_of(model, max(known, default=0))
 
     def _state_of(self, model: str, version: int) -> _Loaded:

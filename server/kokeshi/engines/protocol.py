@@ -63,7 +63,7 @@ class Engine(Protocol):
         """Rows that one call of `infer` may bring; raises as `card` does."""
 
     def file(self, model: str, name: str) -> bytes:
-        """A file beside the model's config.pbtxt, such as a tokeniser.
+        """A file beside the model's config.pbtxt, such as a tokeniser; blocks, so ask on a thread.
 
         Raises:
             UnavailableError: the engine has no copy of the folder.

@@ -5,10 +5,12 @@ Triton's documentation: docs/user_guide/model_repository.md and model_configurat
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import Final
 
 from kokeshi.card import Card
+from kokeshi.contract import TextInput
 from kokeshi.engines.config import (
     CARD_FILE,
     CONFIG_FILE,
@@ -19,6 +21,9 @@ from kokeshi.engines.config import (
     read_card,
 )
 from kokeshi.errors import ArtefactError
+
+# The weights, beside a graph that would be too large with them; the graph calls it by this name.
+DATA_FILE: Final = f"{GRAPH_FILE}.data"
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,42 @@ class Entry:
         """
         if not self.graph.is_file():
             raise ArtefactError(f"version {self.version} has no {self.graph.name}")
-        with self.graph.open("rb") as file:
-            digest = file_digest(file, "sha256").hexdigest()
-        if digest != card.model_sha256:
-            raise ArtefactError(f"{self.graph.name} is not the graph that the card describes")
+        if graph_digest(self.graph) != card.model_sha256:
+            data = self.graph.with_name(DATA_FILE)
+            whole = self.graph.name + (f" with {DATA_FILE}" if data.exists() else "")
+            raise ArtefactError(f"{whole} is not the graph that the card describes")
+
+    def check_tokenizer(self, card: Card) -> None:
+        """Compares the tokeniser's file, of a graph that takes texts, with the card.
+
+        Raises:
+            ArtefactError: it is missing, or another.
+        """
+        if not isinstance(card.input, TextInput):
+            return
+        file = self.folder / Path(card.input.tokenizer).name
+        if not file.is_file():
+            raise ArtefactError(f"there is no {file.name}, its tokeniser")
+        if card.input.tokenizer_sha256 not in {"", _sha256(file)}:
+            raise ArtefactError(f"{file.name} is not the tokeniser that the card describes")
+
+
+def graph_digest(graph: Path) -> str:
+    """The sha256 that a card gives of a graph.
+
+    Of its file; where its weights lie in a file of their own, of what `sha256sum model.onnx
+    model.onnx.data` prints of both.
+    """
+    data = graph.with_name(DATA_FILE)
+    if not data.exists():
+        return _sha256(graph)
+    both = f"{_sha256(graph)}  {GRAPH_FILE}\n{_sha256(data)}  {DATA_FILE}\n"
+    return sha256(both.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -94,8 +131,9 @@ def _scan_model(folder: Path) -> Iterator[Entry | Unreadable]:
         return
     try:
         config = from_pbtxt(path.read_text(encoding="utf-8"))
-    except (ArtefactError, UnicodeDecodeError) as error:
-        yield Unreadable(folder.name, f"config.pbtxt cannot be read: {error}")
+    except (ArtefactError, UnicodeDecodeError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error  # the rest is the path
+        yield Unreadable(folder.name, f"config.pbtxt cannot be read: {reason}")
         return
     if config.name and config.name != folder.name:
         yield Unreadable(folder.name, f"config.pbtxt is of a model named {config.name!r}")

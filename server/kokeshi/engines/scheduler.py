@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +71,7 @@ class Scheduler:
         self._queue: deque[_Pending] = deque()
         self._arrived = asyncio.Condition()
         self._closed = False
+        self._counted = 0  # requests of this queue in the gauge, which versions of a model share
         self._workers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -84,6 +86,7 @@ class Scheduler:
         await asyncio.gather(*self._workers)
         while self._queue:
             _fail(self._queue.popleft(), UnavailableError(f"model {self._model!r} was unloaded"))
+        self._count_queue()
 
     async def submit(
         self, inputs: Tensors, rows: int, timeout_s: float | None = None
@@ -102,14 +105,15 @@ class Scheduler:
             self._queue.append(pending)
             self._count_queue()
             self._arrived.notify()
+        limit_s = self._policy.default_timeout_s if timeout_s is None else timeout_s
         try:
-            async with asyncio.timeout(timeout_s or self._policy.default_timeout_s):
+            async with asyncio.timeout(limit_s):
                 return await pending.future
         except TimeoutError:
             metrics.REFUSED.labels(self._model, "deadline").inc()
             raise DeadlineError(f"model {self._model!r} did not answer in time") from None
         finally:
-            pending.future.cancel()  # a client that left is not served
+            self._forget(pending)
 
     def _refuse_what_cannot_wait(self) -> None:
         if self._closed:
@@ -119,8 +123,17 @@ class Scheduler:
             metrics.REFUSED.labels(self._model, "queue_full").inc()
             raise OverloadedError(f"{limit} requests wait for model {self._model!r} already")
 
+    def _forget(self, pending: _Pending) -> None:
+        """Sees that a client who left is not served, and holds no place in the queue."""
+        pending.future.cancel()
+        if pending.future.cancelled():  # and was not answered
+            with suppress(ValueError):  # it was taken
+                self._queue.remove(pending)
+                self._count_queue()
+
     def _count_queue(self) -> None:
-        metrics.QUEUE_REQUESTS.labels(self._model).set(len(self._queue))
+        metrics.QUEUE_REQUESTS.labels(self._model).inc(len(self._queue) - self._counted)
+        self._counted = len(self._queue)
 
     async def _work(self) -> None:
         while True:
@@ -181,17 +194,24 @@ class Scheduler:
             wait_s = started_s - pending.since_s
             metrics.STAGE_SECONDS.labels("queue", self._model).observe(wait_s)
         metrics.BATCH_ROWS.labels(self._model).observe(sum(pending.rows for pending in batch))
+        await self._answer(batch)
+        taken_s = time.monotonic() - started_s
+        metrics.STAGE_SECONDS.labels("infer", self._model).observe(taken_s)
+
+    async def _answer(self, batch: list[_Pending]) -> None:
+        """Runs a batch; where it fails, each of its requests alone, so that one fails no other."""
         loop = asyncio.get_running_loop()
         try:
             outputs = await loop.run_in_executor(self._executor, self._run_batch, batch)
         except Exception as error:
-            logger.exception("model %s failed on a batch", self._model)
+            logger.exception("model %s failed on a batch of %d", self._model, len(batch))
+            if len(batch) == 1:
+                _fail(batch[0], _as_inference_error(self._model, error))
+                return
             for pending in batch:
-                _fail(pending, _as_inference_error(self._model, error))
+                if not pending.future.done():
+                    await self._answer([pending])
             return
-        finally:
-            taken_s = time.monotonic() - started_s
-            metrics.STAGE_SECONDS.labels("infer", self._model).observe(taken_s)
         for pending, result in zip(batch, outputs, strict=True):
             if not pending.future.done():
                 pending.future.set_result(result)

@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 from kokeshi import metrics
-from kokeshi.errors import KokeshiError, OverloadedError
+from kokeshi.errors import KokeshiError, OverloadedError, SetupError
 from kokeshi.gateway import logs
 
 UNKNOWN: Final = "unknown"  # the call of a request that no route or method takes
 INTERNAL_MESSAGE: Final = "internal error"
 REQUEST_ID: Final = "x-request-id"
+RETRY_AFTER_MS: Final = "retry-after-ms"  # in the trailers of gRPC
 # Calls of probes and scrapers: they are counted, but their log lines are for debugging only.
 PROBES: Final = frozenset({"Check", "HealthLive", "HealthReady", "Metrics"})
 # gRPC sends the message percent-encoded in trailers, which hold 8 KiB in all.
 MAX_MESSAGE_CHARS: Final = 500
+MAX_LOGGED_CHARS: Final = 128  # of a model's name, which may be as long as the whole request
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
@@ -47,6 +49,11 @@ def current() -> Call:
 def request_id(offered: str | None) -> str:
     """The client's request id where it is sane, else a new one."""
     return offered if offered and _SANE_ID.fullmatch(offered) else uuid.uuid4().hex
+
+
+def for_client(error: Exception) -> TypeGuard[KokeshiError]:
+    """Whether the client may be told: a `SetupError` names files, and here it is a bug."""
+    return isinstance(error, KokeshiError) and not isinstance(error, SetupError)
 
 
 def message_of(error: KokeshiError) -> str:
@@ -89,5 +96,5 @@ def _account(call: Call, taken_s: float) -> None:
     metrics.REQUEST_SECONDS.labels(call.door, call.name).observe(taken_s)
     fields = {"door": call.door, "call": call.name, "code": call.code}
     if call.model:
-        fields["model"] = call.model
+        fields["model"] = call.model[:MAX_LOGGED_CHARS]
     logs.request(fields, taken_s, probe=call.name in PROBES)

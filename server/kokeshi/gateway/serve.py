@@ -126,27 +126,34 @@ async def doors(
         SetupError: an address cannot be listened on.
     """
     readiness = Readiness(service)
-    http_socket = _listening(http)
-    try:
+    with _listening(http) as http_socket:
         grpc_server = make_grpc_server(service, readiness)
         grpc_port = _add_port(grpc_server, grpc)
-        await grpc_server.start()
-    except BaseException:
-        http_socket.close()
-        raise
-    http_server = _http_server(service, readiness, drain_timeout_s)
-    http_task = asyncio.create_task(http_server.serve(sockets=[http_socket]))
-    http_port = http_socket.getsockname()[1]
-    while not (http_server.started or http_task.done()):
+        http_server = _http_server(service, readiness, drain_timeout_s)
+        http_port = http_socket.getsockname()[1]
+        http_task = asyncio.create_task(http_server.serve(sockets=[http_socket]))
+        try:
+            await asyncio.shield(grpc_server.start())  # half a start could not be stopped
+            await _opened(http_server, http_task)
+            yield Addresses(f"{_host(http)}:{http_port}", f"{_host(grpc)}:{grpc_port}")
+        finally:
+            readiness.drain()
+            await asyncio.sleep(notice_s)
+            readiness.close()
+            http_server.should_exit = True
+            closing = (http_task, asyncio.create_task(grpc_server.stop(drain_timeout_s)))
+            await asyncio.wait(closing)
+            for task in closing:
+                task.result()
+
+
+async def _opened(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+    """Returns when the server listens; raises what ended it before that."""
+    while not server.started:
+        if task.done():
+            task.result()
+            return
         await asyncio.sleep(0.001)
-    try:
-        yield Addresses(f"{_host(http)}:{http_port}", f"{_host(grpc)}:{grpc_port}")
-    finally:
-        readiness.drain()
-        await asyncio.sleep(notice_s)
-        readiness.close()
-        http_server.should_exit = True
-        await asyncio.gather(http_task, grpc_server.stop(drain_timeout_s))
 
 
 class _Uvicorn(uvicorn.Server):

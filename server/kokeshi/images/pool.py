@@ -1,38 +1,32 @@
-"""Threads that decode and resize, so that the event loop does not.
+"""Threads that decode, resize and encode, so that the event loop does not.
 
 libjpeg-turbo, Pillow's decoders and its resize release the interpreter lock.
 """
 
 import asyncio
-import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeVar
 
 from kokeshi.contract import ImageInput
-from kokeshi.errors import InvalidImageError, OverloadedError, TooLargeError, UnavailableError
+from kokeshi.errors import OverloadedError, UnavailableError
 from kokeshi.images.limits import DEFAULT_LIMITS, Limits
 from kokeshi.images.preprocessing import Prepared, preprocess
+
+T = TypeVar("T")
 
 _FIRST_GUESS_S: Final = 0.02  # per picture, until some are measured
 _SMOOTHING: Final = 0.1  # weight of the newest picture in the mean
 _SHORTEST_RETRY_S: Final = 0.05
 
 
-def usable_cpus() -> int:
-    """Number of CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class ImagePool:
     """A pool of threads with a bounded queue. Use it from one event loop.
 
     Args:
-        workers: number of threads; one per usable CPU by default.
+        workers: number of threads that decode, and as many that encode.
         max_pending: number of pictures that may wait for a thread.
         limits: what is refused.
         reduced: whether large JPEGs may be decoded at a reduced size.
@@ -40,17 +34,18 @@ class ImagePool:
 
     def __init__(
         self,
-        workers: int | None = None,
+        workers: int,
         max_pending: int = 256,
         limits: Limits = DEFAULT_LIMITS,
         *,
         reduced: bool = True,
     ) -> None:
-        self.workers = workers or usable_cpus()
+        self.workers = workers
         self.max_pending = max_pending
         self._limits = limits
         self._reduced = reduced
-        self._executor = ThreadPoolExecutor(self.workers, thread_name_prefix="kokeshi-image")
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="kokeshi-image")
+        self._encoders = ThreadPoolExecutor(workers, thread_name_prefix="kokeshi-encode")
         self._closed = False
         self._lock = threading.Lock()  # guards the two below, which the threads write
         self._waiting = 0
@@ -71,56 +66,35 @@ class ImagePool:
             OverloadedError: `max_pending` pictures wait already.
             UnavailableError: the pool was closed.
         """
-        (future,) = self._submit([(data, contract)])
+        self._admit()
+        future = self._executor.submit(self._work, data, contract)
+        future.add_done_callback(self._forget_if_cancelled)
         return await asyncio.wrap_future(future)
 
-    async def prepare_many(self, items: Sequence[tuple[bytes, ImageInput]]) -> list[Prepared]:
-        """Decode and resize a batch: all of it, or none.
+    async def encode(self, work: Callable[[], T]) -> T:
+        """Run what makes an answer of maps as large as pictures; few at once, for their memory.
 
-        The first bad picture ends the batch, and its message says which one it is, counted from 0.
-
-        Raises:
-            InvalidImageError: one is not an image that is accepted.
-            TooLargeError: the batch could never wait in this queue.
-            OverloadedError: the queue has no room for it now.
-            UnavailableError: the pool was closed.
+        It has threads of its own: a request that is nearly done does not queue behind new ones.
         """
-        futures = self._submit(items)
-        try:
-            return await asyncio.gather(*(_numbered(*pair) for pair in enumerate(futures)))
-        finally:
-            for future in futures:
-                future.cancel()
+        return await asyncio.get_running_loop().run_in_executor(self._encoders, work)
 
     def close(self) -> None:
         """Drop what waits, finish what runs, end the threads."""
         self._closed = True
-        self._executor.shutdown(cancel_futures=True)
+        for executor in (self._executor, self._encoders):
+            executor.shutdown(cancel_futures=True)
 
-    def _submit(self, items: Sequence[tuple[bytes, ImageInput]]) -> list[Future[Prepared]]:
-        self._admit(len(items))
-        futures = []
-        for data, contract in items:
-            future = self._executor.submit(self._work, data, contract)
-            future.add_done_callback(self._forget_if_cancelled)
-            futures.append(future)
-        return futures
-
-    def _admit(self, count: int) -> None:
+    def _admit(self) -> None:
         if self._closed:
             raise UnavailableError("the server is shutting down")
-        if count > self.max_pending:
-            raise TooLargeError(
-                f"{count} images came in one request; at most {self.max_pending} can wait"
-            )
         with self._lock:
-            if self._waiting + count > self.max_pending:
+            if self._waiting >= self.max_pending:
                 raise OverloadedError(
-                    f"{self._waiting} images wait to be decoded, {count} more came; "
+                    f"{self._waiting} images wait to be decoded; "
                     f"at most {self.max_pending} can wait",
                     max(_SHORTEST_RETRY_S, self._waiting * self._mean_s / self.workers),
                 )
-            self._waiting += count
+            self._waiting += 1
 
     def _work(self, data: bytes, contract: ImageInput) -> Prepared:
         with self._lock:
@@ -136,10 +110,3 @@ class ImagePool:
         if future.cancelled():  # it never reached a thread
             with self._lock:
                 self._waiting -= 1
-
-
-async def _numbered(index: int, future: Future[Prepared]) -> Prepared:
-    try:
-        return await asyncio.wrap_future(future)
-    except InvalidImageError as error:
-        raise InvalidImageError(f"image {index}: {error}") from error

@@ -335,7 +335,9 @@ class Service:
             info for info in self.models() if info.name == name and version in (0, info.version)
         ]
         if not found:
-            raise ModelNotFoundError(f"no model named {name!r}")
+            known = version and any(info.name == name for info in self.models())
+            told = f" with version {version}" if known else ""
+            raise ModelNotFoundError(f"no model named {name!r}{told}")
         return found[-1]
 
     def ready(self) -> bool:

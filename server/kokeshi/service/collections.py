@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from kokeshi import index, metrics
 from kokeshi.card import Card
 from kokeshi.contract import Task
 from kokeshi.errors import (
+    CollectionNotFoundError,
     InvalidRequestError,
     ModelNotFoundError,
     SpaceMismatchError,
@@ -159,8 +161,13 @@ class Collections:
             )
         )
         metrics.WRITE_SECONDS.labels(name).observe(time.perf_counter() - started_s)
-        await self.describe(name)
+        await self._recount(name)
         return Written(receipt.count, receipt.seq)
+
+    async def _recount(self, name: str) -> None:
+        """Sets the gauge after a write; who dropped the collection meanwhile does not undo it."""
+        with suppress(CollectionNotFoundError):
+            await self.describe(name)
 
     async def _vectors(
         self,
@@ -195,6 +202,8 @@ class Collections:
         try:
             card = self._runner.card_for(model, 0, inputs)
         except ModelNotFoundError as error:
+            if model != spec.model:
+                raise
             raise ModelNotFoundError(f"{error}; collection {spec.name!r} embeds with it") from None
         if card.space != spec.space:
             raise _mismatch(spec, card.space)
@@ -222,7 +231,7 @@ class Collections:
     async def delete(self, name: str, ids: Sequence[str]) -> Written:
         """See `Service.delete_items`."""
         receipt = await self._call(lambda: self._store.delete(name, ids))
-        await self.describe(name)
+        await self._recount(name)
         return Written(receipt.count, receipt.seq)
 
     async def search(
@@ -244,6 +253,8 @@ class Collections:
             raise InvalidRequestError(
                 f"a search takes 1 to {self._limits.max_inputs} queries, not {len(queries)}"
             )
+        if shortlist is not None and mode is not SearchMode.TWO_STAGE:
+            raise InvalidRequestError(f"a shortlist is of mode {SearchMode.TWO_STAGE}, not {mode}")
         params = index.SearchParams(
             k=check_k("k", k, K, self._limits.max_k),
             dimension=dimension,
@@ -256,11 +267,20 @@ class Collections:
         found = await self._vectors(spec, model or spec.model, queries, space, timeout_s)
         if len({len(vector) for vector in found}) > 1:
             raise InvalidRequestError("the queries of one search have one length")
+        return await self._nearest(spec, np.stack(found), params)
+
+    async def _nearest(
+        self,
+        spec: index.CollectionSpec,
+        queries: NDArray[np.float32],
+        params: index.SearchParams,
+    ) -> Found:
+        """The nearest items of each query (n, dim)."""
         started_s = time.perf_counter()
         answer = await self._call(
-            lambda: self._store.search(name, np.stack(found), params, space=spec.space)
+            lambda: self._store.search(spec.name, queries, params, space=spec.space)
         )
-        metrics.SEARCH_SECONDS.labels(name).observe(time.perf_counter() - started_s)
+        metrics.SEARCH_SECONDS.labels(spec.name).observe(time.perf_counter() - started_s)
         results = [
             [Hit(hit.id, hit.score, hit.metadata, hit.vector) for hit in hits]
             for hits in answer.hits

@@ -1,14 +1,12 @@
 """How alike two inputs are, and whether they are the same by a calibrated threshold."""
 
-import asyncio
-
 import numpy as np
 
 from kokeshi.card import Card, check_dimension
 from kokeshi.contract import Task
 from kokeshi.errors import SpaceMismatchError
 from kokeshi.service.embed import cut, vectors
-from kokeshi.service.run import Runner
+from kokeshi.service.run import Runner, together
 from kokeshi.service.types import Compared, Input, ModelRef, Verdict
 
 
@@ -30,7 +28,7 @@ async def compare(
     output = card.output_for(Task.EMBEDDING, dimension)
     length = check_dimension(card.name, output, dimension)
     pairs = zip(cards, (left, right), strict=True)
-    full = await asyncio.gather(*(vectors(runner, each, [item], timeout_s) for each, item in pairs))
+    full = await together(vectors(runner, each, [item], timeout_s) for each, item in pairs)
     a, b = (cut(values, length, output.normalised)[0] for values, _ in full)
     norms = max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12)
     similarity = float(np.clip(np.dot(a, b) / norms, -1, 1))

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from kokeshi.text import TextEncoder
 # The role of the part that takes each kind of input, in methods of several graphs.
 IMAGE: Final = "image"
 TEXT: Final = "text"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,14 @@ class Runner:
                 rows = await self.prepare(card, inputs)
                 answers = await self._infer(card, rows, outputs, deadline.when())
         except TimeoutError:
+            metrics.REFUSED.labels(card.name, "deadline").inc()
             raise DeadlineError(f"model {card.name!r} did not answer in time") from None
-        joined = {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
-        return Ran(card, rows, joined)
+        whole = answers[0] if len(answers) == 1 else await asyncio.to_thread(_joined, answers)
+        return Ran(card, rows, whole)
+
+    async def encode(self, work: Callable[[], T]) -> T:
+        """Runs what makes an answer of a map, away from the event loop."""
+        return await self._images.encode(work)
 
     async def _infer(
         self, card: Card, rows: Sequence[Row], outputs: Sequence[str], until_s: float | None
@@ -128,41 +135,62 @@ class Runner:
         """Outputs of each batch; `until_s` is the event loop's time of the deadline."""
         size = self._engine.max_rows(card.name, card.version)
         left_s = None if until_s is None else max(until_s - asyncio.get_running_loop().time(), 1e-3)
-        calls = [
-            self._engine.infer(
+
+        async def infer(batch: Sequence[Row]) -> dict[str, NDArray[Any]]:
+            return await self._engine.infer(
                 card.name,
-                {card.input.name: np.stack([row.values for row in rows[start : start + size]])},
+                {card.input.name: await _stacked(batch)},
                 outputs=outputs,
                 version=card.version,
                 timeout_s=left_s,
             )
-            for start in range(0, len(rows), size)
-        ]
-        return await asyncio.gather(*calls)
 
-    async def prepare(self, card: Card, inputs: Sequence[Input]) -> list[Row]:
+        return await together(
+            infer(rows[start : start + size]) for start in range(0, len(rows), size)
+        )
+
+    async def prepare(self, card: Card, inputs: Sequence[Input]) -> Sequence[Row]:
         """What the graph takes for each input; an error names the input's position."""
         started_s = time.perf_counter()
-        tasks = [asyncio.ensure_future(self._row(card, item)) for item in inputs]
         try:
-            return [await _named(task, i, len(inputs)) for i, task in enumerate(tasks)]
+            if isinstance(card.input, TextInput):
+                # one thread for all of them: each is quick, and a call may bring ten thousand
+                return await asyncio.to_thread(self._text_rows, card, card.input, inputs)
+            return await self._image_rows(card, card.input, inputs)
+        finally:
+            taken_s = time.perf_counter() - started_s
+            metrics.STAGE_SECONDS.labels("decode", card.name).observe(taken_s)
+
+    async def _image_rows(
+        self, card: Card, contract: ImageInput, inputs: Sequence[Input]
+    ) -> Sequence[Row]:
+        tasks = [asyncio.ensure_future(self._image_row(card, contract, item)) for item in inputs]
+        rows = []
+        try:
+            for position, task in enumerate(tasks):
+                with _naming(position, len(inputs)):
+                    rows.append(await task)
+            return rows
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            taken_s = time.perf_counter() - started_s
-            metrics.STAGE_SECONDS.labels("decode", card.name).observe(taken_s)
 
-    async def _row(self, card: Card, item: Input) -> Row:
-        match item, card.input:
-            case Image(data=data), ImageInput() as contract:
-                prepared = await self._images.prepare(data, contract)
-                return Row(prepared.pixels, prepared.geometry)
-            case Text(text=text), TextInput() as contract:
-                return Row(self._encoder(card, contract).encode([text])[0])
-            case Tensor(array=array), contract:
-                return Row(_checked(card, array, contract))
-        raise WrongTaskError(f"model {card.name!r} takes {card.input.kind}, not {kind_of(item)}")
+    async def _image_row(self, card: Card, contract: ImageInput, item: Input) -> Row:
+        if isinstance(item, Image):
+            prepared = await self._images.prepare(item.data, contract)
+            return Row(prepared.pixels, prepared.geometry)
+        return _raw_row(card, item, (contract.height, contract.width, 3))
+
+    def _text_rows(self, card: Card, contract: TextInput, inputs: Sequence[Input]) -> Sequence[Row]:
+        rows = []
+        for position, item in enumerate(inputs):
+            with _naming(position, len(inputs)):
+                if isinstance(item, Text):
+                    rows.append(Row(self._encoder(card, contract).encode([item.text])[0]))
+                else:
+                    rows.append(_raw_row(card, item, (contract.context_length,)))
+        return rows
 
     def _encoder(self, card: Card, contract: TextInput) -> TextEncoder:
         digest = contract.tokenizer_sha256
@@ -198,25 +226,47 @@ def _kind_of_tensor(array: NDArray[Any]) -> str:
     )
 
 
-def _checked(card: Card, array: NDArray[Any], contract: ImageInput | TextInput) -> NDArray[Any]:
-    shape = (
-        (contract.height, contract.width, 3)
-        if isinstance(contract, ImageInput)
-        else (contract.context_length,)
-    )
-    if array.shape != shape:
-        raise InvalidRequestError(f"model {card.name!r} takes {shape}, not {array.shape}")
-    return array
+def _raw_row(card: Card, item: Input, shape: tuple[int, ...]) -> Row:
+    """A tensor as it came."""
+    if not isinstance(item, Tensor):
+        raise WrongTaskError(f"model {card.name!r} takes {card.input.kind}, not {kind_of(item)}")
+    if item.array.shape != shape:
+        raise InvalidRequestError(f"model {card.name!r} takes {shape}, not {item.array.shape}")
+    return Row(item.array)
 
 
 def _kinds(card: Card) -> str:
     return " and ".join(sorted({card.input.kind, *card.parts} - {"main"}))
 
 
-async def _named(task: "asyncio.Future[Row]", position: int, count: int) -> Row:
+@contextmanager
+def _naming(position: int, count: int) -> Iterator[None]:
+    """Puts the position of an input into what went wrong with it, where there are several."""
     try:
-        return await task
+        yield
     except KokeshiError as error:
         if count > 1:
             error.args = (f"input {position}: {error}",)
         raise
+
+
+async def _stacked(rows: Sequence[Row]) -> NDArray[Any]:
+    """A batch (n, ...) of rows (...); a batch may be hundreds of megabytes, which take a while."""
+    if len(rows) == 1:
+        return rows[0].values[None]
+    return await asyncio.to_thread(np.stack, [row.values for row in rows])
+
+
+def _joined(answers: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Outputs of consecutive batches, by name, as those of one."""
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Answers of calls that run at once, in order; when one fails the others are given up."""
+    tasks = [asyncio.create_task(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,6 +1,5 @@
 """Masks: the class of every pixel at the image's own size, as PNG, run lengths or polygons."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from kokeshi.contract import Interpolation, Meaning, Output, Task
 from kokeshi.errors import InvalidRequestError
 from kokeshi.images import Geometry, encode_png_grey, encode_png_label_map, restore_map
 from kokeshi.service.masks import polygons, run_lengths
-from kokeshi.service.run import Row, Runner
+from kokeshi.service.run import Row, Runner, together
 from kokeshi.service.types import (
     Input,
     MaskFormat,
@@ -47,11 +46,9 @@ async def segment(
     started_s = time.perf_counter()
     least = FOREGROUND_THRESHOLD if threshold is None else threshold
     read = partial(_segmentation, card.labels, output, format, least)
-    results = await asyncio.gather(
-        *(
-            asyncio.to_thread(read, row, values)
-            for row, values in zip(ran.rows, ran.outputs[output.name], strict=True)
-        )
+    results = await together(
+        runner.encode(partial(read, row, values))
+        for row, values in zip(ran.rows, ran.outputs[output.name], strict=True)
     )
     metrics.STAGE_SECONDS.labels("encode", card.name).observe(time.perf_counter() - started_s)
     return Segmented(ModelRef(card.name, card.version), results)

@@ -20,11 +20,9 @@ from kokeshi.errors import (
     UnavailableError,
     UnimplementedError,
 )
-from kokeshi.gateway.calls import REQUEST_ID
+from kokeshi.gateway.calls import REQUEST_ID, RETRY_AFTER_MS
 
 M = TypeVar("M", bound=Message)
-
-RETRY_AFTER_MS: Final = "retry-after-ms"  # as the gRPC door writes it
 
 # Of several errors with one code the parent: the wire does not carry which child it was.
 ERRORS: Final[Mapping[str, type[KokeshiError]]] = {

@@ -2,20 +2,22 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc.aio import ServerInterceptor, ServicerContext
 
 from kokeshi import metrics
-from kokeshi.errors import InvalidRequestError, KokeshiError
+from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.calls import (
     INTERNAL_MESSAGE,
     REQUEST_ID,
+    RETRY_AFTER_MS,
     UNKNOWN,
     Call,
     current,
+    for_client,
     message_of,
     recorded,
     request_id,
@@ -23,8 +25,6 @@ from kokeshi.gateway.calls import (
 )
 
 logger = logging.getLogger(__name__)
-
-RETRY_AFTER_MS: Final = "retry-after-ms"
 
 Handler = Callable[[Any, ServicerContext], Awaitable[Any]]
 Read = Callable[[bytes], Any]
@@ -64,10 +64,10 @@ def _wrapped(name: str, method: Handler) -> Handler:
         with recorded(call):
             try:
                 return await method(request, context)
-            except KokeshiError as error:
-                call.code = error.code
-                await _abort(context, call, message_of(error), retry_after_s(error))
-            except Exception:
+            except Exception as error:
+                if for_client(error):
+                    call.code = error.code
+                    await _abort(context, call, message_of(error), retry_after_s(error))
                 logger.exception("%s failed", name)
                 call.code = "INTERNAL"
                 await _abort(context, call, INTERNAL_MESSAGE)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 from grpc.aio import ServicerContext
 
+from kokeshi.gateway.aside import aside, found_bytes, segmented_bytes
 from kokeshi.gateway.grpc import pack, unpack
 from kokeshi.gateway.grpc.unpack import optional
 from kokeshi.gateway.ingest import Batch, add_batches
@@ -50,7 +51,7 @@ class VisionServicer(vision_pb2_grpc.VisionServicer):
             threshold=optional(request, "threshold"),
             timeout_s=context.time_remaining(),
         )
-        return pack.segmented(answer)
+        return await aside(segmented_bytes(answer), lambda: pack.segmented(answer))
 
     async def Embed(self, request: vpb.EmbedRequest, context: ServicerContext) -> vpb.EmbedResponse:
         """See vision.proto."""
@@ -192,7 +193,7 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
             space=request.space,
             timeout_s=context.time_remaining(),
         )
-        return pack.found(answer)
+        return await aside(found_bytes(answer), lambda: pack.found(answer))
 
 
 class ServerServicer(server_pb2_grpc.ServerServicer):

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from kokeshi import __version__
 from kokeshi.gateway.http import collections, docs, openai, server, vision
 from kokeshi.gateway.http.errors import answer_errors
+from kokeshi.gateway.http.hangup import Hangup
 from kokeshi.gateway.http.openapi import ERRORS, document
 from kokeshi.gateway.http.recorder import Recorder
 from kokeshi.gateway.readiness import Readiness
@@ -35,5 +36,6 @@ def make_app(service: Service, readiness: Readiness) -> FastAPI:
     app.include_router(docs.router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign] # FastAPI's way to extend it
     answer_errors(app)
-    app.add_middleware(Recorder)
+    app.add_middleware(Hangup)
+    app.add_middleware(Recorder)  # the last is the outermost
     return app

@@ -3,6 +3,7 @@
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, Final, TypeVar, get_origin
 
 import numpy as np
@@ -10,6 +11,7 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from kokeshi.errors import InvalidRequestError
+from kokeshi.gateway.aside import aside
 from kokeshi.gateway.http import requests
 from kokeshi.gateway.http.body import (
     JSON,
@@ -28,10 +30,12 @@ from kokeshi.service.types import Audio, Image, Input, NewItem, Tensor, Text
 
 O = TypeVar("O", bound=requests.Body)  # noqa: E741 - options
 
+IMAGE: Final = "image"
 KINDS: Final = ("image", "text", "audio", "tensor")
 # The whole body is within its limit; the service refuses images over theirs.
 ANY_SIZE: Final = Limits(max_bytes=sys.maxsize)
 SHOWN_CHARS: Final = 40  # of a value that was refused
+_CURL: Final = "-F image=@FILE"
 
 
 async def ask(
@@ -52,8 +56,8 @@ async def ask(
         InvalidRequestError: the body cannot be read, or a field is unknown or of a wrong type.
     """
     if media_type(request) == JSON:
-        asked = await ask_json(request, body)
-        return asked, inputs(getattr(asked, field), field)
+        asked, size_bytes = await ask_sized(request, body)
+        return asked, await aside(size_bytes, lambda: inputs(getattr(asked, field), field))
     parts = await read_parts(request)
     taken, rest = _sorted(parts, _is_input)
     return from_texts(request, options, rest), [_from_part(part) for part in taken]
@@ -87,12 +91,22 @@ async def ask_json(request: Request, body: type[O]) -> O:
     Raises:
         InvalidRequestError: see `ask`.
     """
+    return (await ask_sized(request, body))[0]
+
+
+async def ask_sized(request: Request, body: type[O]) -> tuple[O, int]:
+    """A JSON body, and how many bytes it had.
+
+    Raises:
+        InvalidRequestError: see `ask`.
+    """
     if media_type(request) != JSON:
         raise wrong_type(request, JSON)
     if request.query_params:
         names = ", ".join(map(repr, request.query_params))
         raise InvalidRequestError(f"with a JSON body, options are its fields, not a query: {names}")
-    return checked(body, parse_json(await read(request)))
+    data = await read(request)
+    return await aside(len(data), lambda: checked(body, parse_json(data))), len(data)
 
 
 async def read_parts(request: Request) -> list[Part]:
@@ -105,7 +119,7 @@ async def read_parts(request: Request) -> list[Part]:
     if kind == MULTIPART:
         return await read_form(request)
     if kind == OCTETS or kind.startswith("image/"):
-        return [Part("image", await read(request), "")]
+        return [Part(IMAGE, await read(request), "")]
     raise wrong_type(request, JSON, MULTIPART, "image/*", OCTETS)
 
 
@@ -129,7 +143,11 @@ def from_texts(request: Request, options: type[O], fields: Iterable[Part] = ()) 
     pairs = list(request.query_params.multi_items())
     for part in fields:
         if part.file_name is not None:
-            raise InvalidRequestError(f"a file is not expected in field {part.field!r}")
+            raise InvalidRequestError(
+                f"a file is not expected in field {part.field!r}; image files are fields {IMAGE!r}"
+            )
+        if part.field == IMAGE:
+            raise InvalidRequestError(f"field {IMAGE!r} is a file, not a text; with curl, {_CURL}")
         pairs.append((part.field, part.data.decode()))
     return checked(options, _gathered(options, pairs), strict=False)
 
@@ -148,7 +166,7 @@ def _gathered(options: type[requests.Body], pairs: Iterable[tuple[str, str]]) ->
 
 
 def _is_input(part: Part) -> bool:
-    return part.field == ("text" if part.file_name is None else "image")
+    return part.field == ("text" if part.file_name is None else IMAGE)
 
 
 def _from_part(part: Part) -> Input:
@@ -170,17 +188,26 @@ def checked(body: type[O], content: Any, *, strict: bool = True) -> O:  # noqa: 
         # None leaves the choice to the fields: enums are always read from words
         return body.model_validate(content, strict=None if strict else False)
     except ValidationError as error:
-        raise InvalidRequestError(_first_problem(error)) from error
+        problem = error.errors(include_url=False, include_context=False)[0]
+        raise InvalidRequestError(told(problem, body.model_fields)) from error
 
 
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_context=False)[0]
+def told(problem: Mapping[str, Any], known: Iterable[str] = ()) -> str:
+    """What pydantic found wrong, in words.
+
+    Args:
+        problem: one of pydantic's `errors()`.
+        known: fields that there are, to name the nearest to an unknown one.
+    """
     place = ".".join(map(str, problem["loc"])) or "the body"
     match problem["type"]:
         case "missing":
             return f"field {place!r} is required"
         case "extra_forbidden":
-            return f"field {place!r} is unknown"
+            near = get_close_matches(place, known, n=1)
+            return f"field {place!r} is unknown" + (f"; did you mean {near[0]!r}" if near else "")
+        case "model_type" | "dict_type":
+            return f"{place} is a JSON object, not {_shown(problem['input'])}"
     message = problem["msg"][:1].lower() + problem["msg"][1:]
     return f"{place}: {message}, not {_shown(problem['input'])}"
 
@@ -255,6 +282,15 @@ def _decoded(text: str) -> bytes:
         raise InvalidRequestError("the data is not valid base64") from error
 
 
+def new_items(bodies: Iterable[requests.NewItemBody]) -> list[NewItem]:
+    """All items of a JSON body.
+
+    Raises:
+        InvalidRequestError: the input of one cannot be read; its position is named.
+    """
+    return [new_item(body, f"items[{i}]") for i, body in enumerate(bodies)]
+
+
 def new_item(body: requests.NewItemBody, place: str) -> NewItem:
     """One item of a JSON body.
 
@@ -271,8 +307,8 @@ async def ask_items(request: Request) -> tuple[requests.AddItemsOptions, list[Ne
         InvalidRequestError: see `ask`; also when ids or metadata do not match the inputs.
     """
     if media_type(request) == JSON:
-        asked = await ask_json(request, requests.AddItemsRequest)
-        return asked, [new_item(body, f"items[{i}]") for i, body in enumerate(asked.items)]
+        asked, size_bytes = await ask_sized(request, requests.AddItemsRequest)
+        return asked, await aside(size_bytes, lambda: new_items(asked.items))
     parts = await read_parts(request)
     taken, rest = _sorted(parts, _is_input)
     form = from_texts(request, requests.AddItemsForm, rest)
@@ -290,7 +326,7 @@ async def ask_items(request: Request) -> tuple[requests.AddItemsOptions, list[Ne
 
 
 def _metadata(text: str) -> dict[str, Any]:
-    metadata = parse_json(text.encode())
+    metadata = parse_json(text.encode(), "the metadata")
     if not isinstance(metadata, dict):
         raise InvalidRequestError(f"metadata is a JSON object, not {_shown(metadata)}")
     return metadata

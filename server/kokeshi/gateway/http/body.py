@@ -78,8 +78,8 @@ async def read(request: Request) -> bytes:
     return b"".join([chunk async for chunk in chunks(request)])
 
 
-def parse_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """A JSON document by the book: no NaN, no comments.
+def parse_json(data: bytes, place: str = "the body") -> Any:  # noqa: ANN401 - any JSON value
+    """A JSON document by the book: no NaN, no comments; `place` is named where it is none.
 
     Raises:
         InvalidRequestError: it is not JSON.
@@ -87,7 +87,7 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(f"the body is not valid JSON: {error}") from error
+        raise InvalidRequestError(f"{place} is not valid JSON: {error}") from error
 
 
 class _InMemory(MultiPartParser):
@@ -98,6 +98,8 @@ class _InMemory(MultiPartParser):
 
 async def read_form(request: Request) -> list[Part]:
     """The parts of a multipart body, in their order.
+
+    Plain fields that are empty are left out: it is what a browser sends of those not filled in.
 
     Raises:
         InvalidRequestError: it is malformed, or has too many parts.
@@ -116,7 +118,7 @@ async def read_form(request: Request) -> list[Part]:
     except MultiPartException as error:
         raise InvalidRequestError(f"the form cannot be read: {error.message}") from error
     try:
-        return [await _part(name, value) for name, value in form.multi_items()]
+        return [await _part(name, value) for name, value in form.multi_items() if value != ""]
     finally:
         await form.close()
 

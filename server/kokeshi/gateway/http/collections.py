@@ -6,8 +6,11 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from kokeshi.errors import InvalidRequestError
+from kokeshi.gateway.aside import aside, found_bytes
 from kokeshi.gateway.calls import current
-from kokeshi.gateway.http import answers, requests
+from kokeshi.gateway.http import requests
+from kokeshi.gateway.http.answers import collections as answers
+from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.asked import ask, ask_items, ask_json, checked, new_item
 from kokeshi.gateway.http.body import NDJSON, lines, media_type, parse_json, service_of, wrong_type
 from kokeshi.gateway.http.openapi import bodies, json_body, lines_body
@@ -34,7 +37,7 @@ async def create_collection(request: Request) -> Response:
     info = await service_of(request).create_collection(
         asked.name, asked.model, index=asked.index, durability=asked.durability
     )
-    return answers.respond(answers.Collection.model_validate(info), 201)
+    return respond(answers.Collection.model_validate(info), 201)
 
 
 @router.get("", name="ListCollections", response_model=answers.ListCollectionsResponse)
@@ -42,21 +45,21 @@ async def list_collections(request: Request) -> Response:
     """All collections, by name."""
     infos = await service_of(request).list_collections()
     told = {"collections": list(infos)}
-    return answers.respond(answers.ListCollectionsResponse.model_validate(told))
+    return respond(answers.ListCollectionsResponse.model_validate(told))
 
 
 @router.get("/{name}", name="DescribeCollection", response_model=answers.Collection)
 async def describe_collection(name: str, request: Request) -> Response:
     """One collection and its state."""
     info = await service_of(request).describe_collection(name)
-    return answers.respond(answers.Collection.model_validate(info))
+    return respond(answers.Collection.model_validate(info))
 
 
 @router.delete("/{name}", name="DeleteCollection", response_model=answers.DeleteCollectionResponse)
 async def delete_collection(name: str, request: Request) -> Response:
     """Removes a collection with all its items."""
     await service_of(request).delete_collection(name)
-    return answers.respond(answers.DeleteCollectionResponse())
+    return respond(answers.DeleteCollectionResponse())
 
 
 @router.post(
@@ -75,7 +78,7 @@ async def add_items(name: str, request: Request) -> Response:
         request_id=asked.request_id,
         space=asked.space,
     )
-    return answers.respond(answers.Written.model_validate(written))
+    return respond(answers.Written.model_validate(written))
 
 
 @router.post(
@@ -94,7 +97,7 @@ async def add_items_stream(
     if media_type(request) not in NDJSON:
         raise wrong_type(request, *NDJSON)
     written = await add_batches(service_of(request), _batches(name, request, options), lambda: None)
-    return answers.respond(answers.Written.model_validate(written))
+    return respond(answers.Written.model_validate(written))
 
 
 async def _batches(
@@ -142,7 +145,7 @@ async def list_items(
         page_token=query.page_token,
         with_vectors=query.with_vectors,
     )
-    return answers.respond(answers.ListItemsResponse.model_validate(page))
+    return respond(answers.ListItemsResponse.model_validate(page))
 
 
 @router.post(
@@ -155,7 +158,7 @@ async def get_items(name: str, request: Request) -> Response:
     """Items by id, in that order."""
     asked = await ask_json(request, requests.GetItemsRequest)
     items = await service_of(request).get_items(name, asked.ids, with_vectors=asked.with_vectors)
-    return answers.respond(answers.GetItemsResponse.model_validate({"items": list(items)}))
+    return respond(answers.GetItemsResponse.model_validate({"items": list(items)}))
 
 
 @router.post(
@@ -168,7 +171,7 @@ async def delete_items(name: str, request: Request) -> Response:
     """Removes items by id; the count is of those that existed."""
     asked = await ask_json(request, requests.ItemIdsRequest)
     written = await service_of(request).delete_items(name, asked.ids)
-    return answers.respond(answers.Written.model_validate(written))
+    return respond(answers.Written.model_validate(written))
 
 
 @router.get(
@@ -182,7 +185,7 @@ async def get_item(
 ) -> Response:
     """One item."""
     items = await service_of(request).get_items(name, [item_id], with_vectors=with_vectors)
-    return answers.respond(answers.Item.model_validate(items[0]))
+    return respond(answers.Item.model_validate(items[0]))
 
 
 @router.delete(
@@ -194,7 +197,7 @@ async def get_item(
 async def delete_item(name: str, item_id: str, request: Request) -> Response:
     """Removes one item; the count is 0 where there was none."""
     written = await service_of(request).delete_items(name, [item_id])
-    return answers.respond(answers.Written.model_validate(written))
+    return respond(answers.Written.model_validate(written))
 
 
 @router.post(
@@ -218,4 +221,6 @@ async def search(name: str, request: Request) -> Response:
         model=asked.model,
         space=asked.space,
     )
-    return answers.respond(answers.SearchResponse.model_validate(answer))
+    return await aside(
+        found_bytes(answer), lambda: respond(answers.SearchResponse.model_validate(answer))
+    )

@@ -11,21 +11,24 @@ from typing import Final
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from kokeshi.errors import KokeshiError, ModelNotFoundError
-from kokeshi.gateway.calls import INTERNAL_MESSAGE, current, message_of, retry_after_s
-from kokeshi.gateway.http.answers import (
+from kokeshi.gateway.calls import INTERNAL_MESSAGE, current, for_client, message_of, retry_after_s
+from kokeshi.gateway.http.answers import respond
+from kokeshi.gateway.http.answers.errors import (
     ErrorBody,
     ErrorResponse,
     OpenAIErrorBody,
     OpenAIErrorResponse,
-    respond,
 )
+from kokeshi.gateway.http.asked import told
 
 EMBEDDINGS_PATH: Final = "/v1/embeddings"
 
 # Codes of what the router itself refuses; the rest of HTTP's statuses never come from it.
 _ROUTER_CODES: Final = {HTTPStatus.NOT_FOUND: "NOT_FOUND"}
+_METHODS: Final = ("GET", "POST", "DELETE")  # of all routes
 _OPENAI_TYPES: Final = {
     "UNAUTHENTICATED": "authentication_error",
     "PERMISSION_DENIED": "permission_error",
@@ -50,7 +53,8 @@ def internal_error(path: str) -> Response:
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, KokeshiError)  # what this handler is registered for
+    if not for_client(error):
+        raise error  # to the recorder, as any bug
     headers = {}
     wait_s = retry_after_s(error)
     if wait_s is not None:
@@ -66,14 +70,26 @@ async def _on_router_error(request: Request, error: Exception) -> Response:
     code = _ROUTER_CODES.get(HTTPStatus(error.status_code), "INVALID_ARGUMENT")
     known = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
     message = f"method {request.method} is not allowed here" if known else "no such path"
-    return _answer(request.url.path, error.status_code, code, message, error.headers)
+    headers = {"allow": _allowed(request)} if known else error.headers
+    return _answer(request.url.path, error.status_code, code, message, headers)
+
+
+def _allowed(request: Request) -> str:
+    """Methods of all routes of this path; the router itself names those of the first one."""
+    found = (
+        method
+        for method in _METHODS
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    )
+    return ", ".join(dict.fromkeys(found))
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
-    place = ".".join(map(str, problem["loc"]))
-    message = f"{place}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    problem["loc"] = problem["loc"][1:]  # without "query", as for every other option
+    message = told(problem)
     return _answer(request.url.path, HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", message)
 
 

@@ -13,9 +13,12 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
 from kokeshi.errors import InvalidRequestError
+from kokeshi.gateway.aside import aside
 from kokeshi.gateway.calls import current
-from kokeshi.gateway.http import answers
-from kokeshi.gateway.http.asked import ask_json, image
+from kokeshi.gateway.http.answers import openai as answers
+from kokeshi.gateway.http.answers import respond
+from kokeshi.gateway.http.answers.errors import OpenAIErrorResponse
+from kokeshi.gateway.http.asked import ask_sized, image
 from kokeshi.gateway.http.body import service_of
 from kokeshi.gateway.http.errors import EMBEDDINGS_PATH
 from kokeshi.gateway.http.openapi import ERRORS, json_body
@@ -33,27 +36,25 @@ router: Final = APIRouter(tags=["OpenAI"])
     EMBEDDINGS_PATH,
     name="Embeddings",
     response_model=answers.EmbeddingsResponse,
-    responses={
-        status: {**told, "model": answers.OpenAIErrorResponse} for status, told in ERRORS.items()
-    },
+    responses={status: {**told, "model": OpenAIErrorResponse} for status, told in ERRORS.items()},
     openapi_extra=json_body(EmbeddingsRequest),
 )
 async def embeddings(request: Request) -> Response:
     """Vectors of texts and images, as OpenAI's clients ask for them."""
-    asked = await ask_json(request, EmbeddingsRequest)
+    asked, size_bytes = await ask_sized(request, EmbeddingsRequest)
     current().model = asked.model
     if asked.encoding_format not in {"float", "base64"}:
         raise InvalidRequestError(
             f"encoding_format is float or base64, not {asked.encoding_format!r}"
         )
-    inputs = read_inputs(asked.input, asked.modality)
+    inputs = await aside(size_bytes, lambda: read_inputs(asked.input, asked.modality))
     rows, tokens = await _embed(service_of(request), asked, inputs)
     data = [
         answers.Embedding(index=i, embedding=_written(row, asked.encoding_format))
         for i, row in enumerate(rows)
     ]
     usage = answers.Usage(prompt_tokens=tokens, total_tokens=tokens)
-    return answers.respond(answers.EmbeddingsResponse(data=data, model=asked.model, usage=usage))
+    return respond(answers.EmbeddingsResponse(data=data, model=asked.model, usage=usage))
 
 
 def _written(row: NDArray[np.float32], encoding: str) -> NDArray[np.float32] | str:

@@ -1,6 +1,7 @@
 """The OpenAPI document: request bodies of every content type, and version 3.0 for Swagger UI 4."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -8,7 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from kokeshi.gateway.http.answers import ErrorResponse
+from kokeshi.gateway.http import examples
+from kokeshi.gateway.http.answers.errors import ErrorResponse
 from kokeshi.gateway.http.body import JSON, MULTIPART, NDJSON, OCTETS
 from kokeshi.gateway.http.requests import REQUEST_BODIES, Body
 
@@ -27,6 +29,13 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
         504: "The deadline passed.",
     }.items()
 }
+TAGS: Final = [
+    {"name": "Vision", "description": "Classes, masks and vectors of images and texts."},
+    {"name": "Collections", "description": "Keeps vectors with metadata and finds the nearest."},
+    {"name": "Server", "description": "The server, its models, health and metrics."},
+    {"name": "OpenAI", "description": "As OpenAI's clients send it."},
+]
+_IN_QUERY: Final = "with a JSON body, a field of that"
 _FILE: Final = {"type": "string", "format": "binary"}
 _IMAGES: Final = {
     "image": {"type": "array", "items": _FILE, "description": "image files, repeatable"},
@@ -43,7 +52,16 @@ def _ref(body: type[BaseModel]) -> dict[str, Any]:
 
 
 def _properties(options: type[Body]) -> dict[str, Any]:
-    return options.model_json_schema(ref_template=REF).get("properties", {})
+    """Schemas of options that are texts, which have no null."""
+    found = options.model_json_schema(ref_template=REF).get("properties", {})
+    return {name: _without_null(schema) for name, schema in found.items()}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    if "anyOf" not in schema:
+        return schema
+    (only,) = (each for each in schema["anyOf"] if each != {"type": "null"})
+    return {**{key: schema[key] for key in schema if key not in {"anyOf", "default"}}, **only}
 
 
 def _form(options: type[Body], files: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,8 +85,9 @@ def bodies(body: type[Body], options: type[Body]) -> dict[str, Any]:
         {
             "name": name,
             "in": "query",
-            "schema": schema,
-            "description": "Of a raw body or a form; with JSON, a field of the body.",
+            # a default would be filled in and sent, beside a body that may not have it twice
+            "schema": {key: told for key, told in schema.items() if key != "default"},
+            "description": "; ".join(filter(None, [schema.get("description"), _IN_QUERY])),
         }
         for name, schema in _properties(options).items()
     ]
@@ -89,7 +108,11 @@ def document(app: FastAPI) -> dict[str, Any]:
     """The whole document; made once."""
     if app.openapi_schema is None:
         schema = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=TAGS,
         )
         _, requests = models_json_schema(
             [(body, "validation") for body in REQUEST_BODIES], ref_template=REF
@@ -98,11 +121,28 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas.update(requests["$defs"])
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        for operations in schema["paths"].values():
+        for name, example in examples.BODIES.items():
+            schemas[name]["example"] = example
+        for path, operations in schema["paths"].items():
             for operation in operations.values():
                 operation["responses"].pop("422", None)  # 400, in the shape of every error
+                operation["summary"] = _title(operation["operationId"])
+                _give_examples(path, operation.get("parameters", ()))
         app.openapi_schema = {**_as_3_0(schema), "openapi": OPENAPI_VERSION}
     return app.openapi_schema
+
+
+def _title(name: str) -> str:
+    """The name of a call in words: `ListModels` is "List models"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
+
+
+def _give_examples(path: str, parameters: Iterable[dict[str, Any]]) -> None:
+    chosen = {**examples.PARAMETERS}
+    chosen["model"] = examples.MODELS.get(path.rpartition("/")[2], chosen["model"])
+    for parameter in parameters:
+        if parameter["in"] == "path":
+            parameter["example"] = chosen[parameter["name"]]
 
 
 def _as_3_0(node: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -17,6 +17,14 @@ Share = Annotated[float, Field(allow_inf_nan=False)]
 _Format = Annotated[MaskFormat, Field(strict=False)]
 _Encoding = Annotated[Encoding, Field(strict=False)]
 _OnConflict = Annotated[OnConflict, Field(strict=False)]
+# The words are in the docs; what is none of them is refused by the service, with the same message
+# at both doors.
+_Index = Annotated[str, WithJsonSchema({"type": "string", "enum": ["auto", "flat", "hnsw"]})]
+_Durability = Annotated[str, WithJsonSchema({"type": "string", "enum": ["fsync", "os"]})]
+_Form = Annotated[str, WithJsonSchema({"type": "string", "enum": ["float", "base64"]})]
+_Modality = Annotated[
+    str | None, WithJsonSchema({"type": "string", "enum": ["text", "image"], "nullable": True})
+]
 _SearchMode = Annotated[SearchMode, Field(strict=False)]
 
 
@@ -110,10 +118,13 @@ class CompareRequest(CompareOptions):
 class CreateCollectionRequest(Body):
     """Body of CreateCollection."""
 
-    name: str = Field(description="[a-z0-9_-]{1,64}")
+    name: str = Field(
+        description="1 to 64 of a-z, 0-9, _ and -",
+        json_schema_extra={"pattern": "^[a-z0-9_-]{1,64}$"},
+    )
     model: str = Field(description="whose embedding space the collection takes")
-    index: str = Field("auto", description="auto, flat or hnsw")
-    durability: str = Field("fsync", description="fsync or os")
+    index: _Index = Field("auto", description="auto: flat while small, HNSW when large")
+    durability: _Durability = Field("fsync", description="when a write is acknowledged")
 
 
 class NewItemBody(Body):
@@ -209,8 +220,8 @@ class EmbeddingsRequest(Body):
     model: str
     input: Annotated[Any, WithJsonSchema(_EMBEDDABLE)]
     dimensions: Count | None = None
-    encoding_format: str = Field("float", description="float or base64")
-    modality: str | None = Field(None, description="image: strings are data URIs or base64")
+    encoding_format: _Form = "float"
+    modality: _Modality = Field(None, description="image: strings are data URIs or base64")
     user: Any = Field(None, description="ignored")
 
 

@@ -5,7 +5,10 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.gateway.http import answers, requests
+from kokeshi.gateway.aside import aside, segmented_bytes
+from kokeshi.gateway.http import requests
+from kokeshi.gateway.http.answers import respond
+from kokeshi.gateway.http.answers import vision as answers
 from kokeshi.gateway.http.asked import ask, ask_pair
 from kokeshi.gateway.http.body import JSON, service_of
 from kokeshi.gateway.http.openapi import bodies, pair_bodies
@@ -35,7 +38,7 @@ async def classify(model: str, request: Request) -> Response:
         labels=asked.labels,
         templates=asked.templates,
     )
-    return answers.respond(answers.ClassifyResponse.model_validate(answer))
+    return respond(answers.ClassifyResponse.model_validate(answer))
 
 
 @router.post(
@@ -60,7 +63,9 @@ async def segment(model: str, request: Request) -> Response:
     )
     if as_png:
         return Response(_png(answer), media_type=PNG)
-    return answers.respond(answers.SegmentResponse.model_validate(answer))
+    return await aside(
+        segmented_bytes(answer), lambda: respond(answers.SegmentResponse.model_validate(answer))
+    )
 
 
 def _wants_png(request: Request) -> bool:
@@ -99,7 +104,7 @@ async def embed(model: str, request: Request) -> Response:
         encoding=asked.encoding,
         normalised=asked.normalised,
     )
-    return answers.respond(answers.EmbedResponse.model_validate(answer))
+    return respond(answers.EmbedResponse.model_validate(answer))
 
 
 @router.post(
@@ -114,4 +119,4 @@ async def compare(model: str, request: Request) -> Response:
     answer = await service_of(request).compare(
         model, left, right, version=asked.version, dimension=asked.dimension
     )
-    return answers.respond(answers.CompareResponse.model_validate(answer))
+    return respond(answers.CompareResponse.model_validate(answer))
