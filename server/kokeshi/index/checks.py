@@ -116,7 +116,7 @@ def check_page(cursor: str | None, limit: int) -> tuple[int, int]:
         return 0, 0
     match = _CURSOR.fullmatch(cursor)
     if match is None:
-        raise InvalidRequestError(f"expected a cursor of an earlier page, got {cursor!r:.40}")
+        raise InvalidRequestError(f"expected the page token of an earlier page, got {cursor!r:.40}")
     return int(match[1]), int(match[2])
 
 
