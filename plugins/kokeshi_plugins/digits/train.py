@@ -206,7 +206,7 @@ def _equal_error(vectors: NDArray[np.float32], labels: NDArray[np.int64], dim: i
 def _fit_scenes(steps: int) -> tuple[nn.Module, dict[str, Any]]:
     network = SceneUNet()
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=6e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=steps)
     weight = torch.tensor([0.4] + [1.0] * 10)
     network.train()
     for step in range(steps):
