@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kokeshi.card import Agreement
 from kokeshi.contract import ImageInput, Meaning, Output, TextInput
 from kokeshi.errors import ArtefactError, VerificationError
 from kokeshi.export.promises import check_contract, check_values
@@ -11,7 +12,7 @@ from kokeshi.export.samples import batches, noise, photographs
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 from kokeshi.export.graph import Graph, write_onnx  # noqa: E402 - needs torch
-from kokeshi.export.verify import measures, verify  # noqa: E402 - needs torch
+from kokeshi.export.verify import in_words, measures, verify  # noqa: E402 - needs torch
 from kokeshi.plugin import Part  # noqa: E402 - beside the others
 
 pytestmark = pytest.mark.export
@@ -50,6 +51,24 @@ def worst(of, expected, got):
 def test_the_worst_row_decides(of, expected, got, value, kept):
     found = worst(of, expected, got)
     assert found == (pytest.approx(value, abs=1e-6), kept)
+
+
+@pytest.mark.parametrize(
+    ("measure", "worst", "bound", "words"),
+    [
+        ("min cosine", 1 - 4.4e-13, 0.9999, "out: 1 - cosine 4.4e-13 (bound 0.0001)"),
+        ("min cosine", 1 + 2.2e-16, 0.9999, "out: 1 - cosine 0 (bound 0.0001)"),
+        (
+            "max absolute difference",
+            3e-9,
+            1e-4,
+            "out: max absolute difference 3e-09 (bound 0.0001)",
+        ),
+    ],
+)
+def test_how_near_an_agreement_is_can_be_read(measure, worst, bound, words):
+    agreement = Agreement(output="out", measure=measure, worst=worst, bound=bound)
+    assert in_words(agreement) == words
 
 
 @pytest.mark.parametrize("meaning", [Meaning.PROBABILITIES, Meaning.EMBEDDING])
@@ -145,7 +164,7 @@ def halves(tmp_path):
     part = Part(Halves(), CONTRACT, (output(Meaning.PROBABILITIES, 2),))
     graph = Graph(part).eval()
     path = tmp_path / "graph.onnx"
-    write_onnx(graph, part, torch.from_numpy(noise(CONTRACT, {}, 2)), path, 20)
+    write_onnx(graph, part, torch.from_numpy(noise(CONTRACT, {}, 2)), path, 20, 10**6)
     return graph, part, path
 
 

@@ -131,14 +131,13 @@ def _stages() -> Iterator[Callable[[str, float], None]]:
 
 
 def _told(card: "Card") -> Sequence[str]:
+    from kokeshi.export.verify import in_words
+
     parity = card.parity
     sizes = ", ".join(map(str, parity.batch_sizes))
     against = f"{parity.reference}, {parity.images} images and {parity.noise} of noise"
     return [
         f"wrote model {card.name} version {card.version}: {', '.join(card.tasks) or card.role}",
         f"  agrees with {against}, at batch sizes {sizes}",
-        *(
-            f"  {one.output}: {one.measure} {one.worst:.3g} (bound {one.bound:.3g})"
-            for one in parity.agreements
-        ),
+        *(f"  {in_words(one)}" for one in parity.agreements),
     ]

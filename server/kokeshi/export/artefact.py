@@ -40,6 +40,7 @@ from kokeshi.engines.config import (
     to_pbtxt,
     updated_pbtxt,
 )
+from kokeshi.engines.repository import DATA_FILE
 from kokeshi.errors import ArtefactError
 
 MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -52,7 +53,7 @@ class Draft:
     """A verified graph on its way into the repository. The card's version is given on the way."""
 
     card: Card
-    graph: Path  # moved into the model folder
+    graph: Path  # moved into the model folder, as is a DATA_FILE beside it
     files: Mapping[str, bytes] = field(default_factory=dict)  # beside config.pbtxt
     max_batch_size: int | None = None  # None: the existing configuration's, or the house's
 
@@ -121,6 +122,9 @@ def _stage(repository: Path, folder: Path, draft: Draft, card: Card) -> None:
     version = folder / str(card.version)
     version.mkdir(parents=True)
     draft.graph.rename(version / GRAPH_FILE)
+    data = draft.graph.with_name(DATA_FILE)
+    if data.exists():
+        data.rename(version / DATA_FILE)
     (version / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", "utf-8")
     for name, content in draft.files.items():
         (folder / name).write_bytes(content)

@@ -1,6 +1,8 @@
 """Turns one part of a method into an ONNX graph that takes uint8 images or token ids."""
 
+import gc
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from kokeshi.contract import ImageInput, Meaning, Output
+from kokeshi.engines.repository import DATA_FILE
 from kokeshi.errors import PluginError
 from kokeshi.plugin import Part
 
 BATCH: Final = "batch"  # name of the only dynamic axis
-MAX_GRAPH_BYTES: Final = 2**31 - 2**20  # protobuf's limit for one file, less the graph itself
+_PAGE_BYTES: Final = 4096  # weights that begin on a page are mapped, not copied, by ONNX Runtime
+_SMALL_BYTES: Final = 1024  # constants that stay in the graph: shape inference reads some of them
 _CHATTY: Final = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "onnxslim")
 
 
@@ -54,8 +58,10 @@ def _stored(value: Tensor, output: Output) -> Tensor:
     return value.to(torch.uint8) if output.meaning is Meaning.LABEL_MAP else value
 
 
-def write_onnx(graph: Graph, part: Part, example: Tensor, path: Path, opset: int) -> None:
-    """Writes the graph as one ONNX file with a dynamic batch axis.
+def write_onnx(
+    graph: Graph, part: Part, example: Tensor, path: Path, opset: int, max_file_bytes: int
+) -> None:
+    """Writes the graph as an ONNX file with a dynamic batch axis; large weights beside it.
 
     Two exports of the same weights write the same bytes, because the fingerprint of an embedding
     space is made of them.
@@ -64,28 +70,31 @@ def write_onnx(graph: Graph, part: Part, example: Tensor, path: Path, opset: int
         graph: in evaluation mode.
         part: its contract.
         example: a batch of at least two rows; one row would fix the batch axis.
-        path: file to write.
+        path: file to write, in a folder of its own.
         opset: ONNX operator set.
+        max_file_bytes: of weights, beyond which they go into `DATA_FILE` in the same folder.
 
     Raises:
-        PluginError: the module cannot be written as a graph, or is too large for one file.
+        PluginError: the module cannot be written as a graph.
     """
     import onnx
     import onnxslim
 
-    _check_size(graph)
     try:
         with _quiet():
             model = onnxslim.slim(_traced(graph, part, example, opset))
             _strip(model)
-            onnx.checker.check_model(model)
+            if _weight_bytes(model) > max_file_bytes:
+                _move_weights_out(model, path.with_name(DATA_FILE))
+            path.write_bytes(model.SerializeToString(deterministic=True))
+            onnx.checker.check_model(path)
     except Exception as error:
         cause = error.__cause__ or error
         reason = str(cause).strip().partition("\n")[0]
         raise PluginError(
             f"part {part.role!r} cannot be written as a graph: {type(cause).__name__}: {reason}"
         ) from error
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    gc.collect()  # torch's and the slimmer's graphs are cycles, which hold all weights once more
 
 
 def _traced(graph: Graph, part: Part, example: Tensor, opset: int) -> Any:  # noqa: ANN401 - onnx is untyped
@@ -117,13 +126,27 @@ def _name(graph: Any, inputs: list[str], outputs: list[str]) -> None:  # noqa: A
             value.name = name
 
 
-def _check_size(graph: nn.Module) -> None:
-    tensors = [*graph.parameters(), *graph.buffers()]
-    size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    if size_bytes > MAX_GRAPH_BYTES:
-        raise PluginError(
-            f"weights of {size_bytes / 2**30:.1f} GiB do not fit a graph file, which ends at 2 GiB"
-        )
+def _weight_bytes(model: Any) -> int:  # noqa: ANN401 - onnx is untyped
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    return sum(
+        math.prod(tensor.dims) * tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        for tensor in model.graph.initializer
+    )
+
+
+def _move_weights_out(model: Any, path: Path) -> None:  # noqa: ANN401 - onnx is untyped
+    """Leaves in the graph where in a file its weights are: ONNX's external data."""
+    from onnx.external_data_helper import set_external_data
+
+    with path.open("wb") as file:
+        for tensor in model.graph.initializer:
+            if len(tensor.raw_data) > _SMALL_BYTES:
+                file.write(bytes(-file.tell() % _PAGE_BYTES))
+                offset = file.tell()
+                length = file.write(tensor.raw_data)
+                set_external_data(tensor, path.name, offset, length)
+                tensor.ClearField("raw_data")
 
 
 def _strip(model: Any) -> None:  # noqa: ANN401 - onnx is untyped

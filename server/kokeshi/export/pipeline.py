@@ -3,14 +3,15 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from kokeshi.card import Card, Threshold
 from kokeshi.contract import TextInput
-from kokeshi.engines.config import CONFIG_FILE, LABELS_FILE
+from kokeshi.engines.config import CONFIG_FILE, GRAPH_FILE, LABELS_FILE
+from kokeshi.engines.repository import graph_digest
 from kokeshi.errors import ArtefactError, KokeshiError, PluginError, SetupError, WeightsError
 from kokeshi.export.artefact import MODEL_NAME, Draft, publish, staging
 from kokeshi.export.cards import Verified, make_cards, origin_of
@@ -19,8 +20,10 @@ from kokeshi.plugin import Checkpoint, Method, Options, Part, Recipe
 from kokeshi.registry import Registry, discover
 
 OPSET: Final = 20  # the first with GELU; ONNX Runtime has it since 1.17
+MAX_FILE_BYTES: Final = 2**31 - 2**24  # protobuf's end of a file, less what is not weights
 _NEEDED: Final = ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime", "skimage", "sklearn")
 _SEED: Final = 0  # of untrained weights
+_GRAPHS: Final = "graphs"  # inside the staging folder, one folder for each role
 
 _NOT_GIVEN: Final = Weights(source="none: there are no parameters", sha256="", state={})
 
@@ -40,6 +43,7 @@ class _Plan:
     thresholds: tuple[Threshold, ...]
     weights_licence: str | None
     opset: int
+    max_file_bytes: int
     max_batch_size: int | None
     progress: Progress
 
@@ -56,6 +60,7 @@ def export(
     image_size: int | None = None,
     embedding_layer: str | None = None,
     opset: int = OPSET,
+    max_file_bytes: int = MAX_FILE_BYTES,
     thresholds: tuple[Threshold, ...] = (),
     max_batch_size: int | None = None,
     on_progress: Progress = lambda stage, fraction: None,
@@ -77,6 +82,7 @@ def export(
         image_size: pixels; None: the input contract's own.
         embedding_layer: dotted name of the module to take the embedding from.
         opset: ONNX operator set.
+        max_file_bytes: of weights in a graph's own file; more go into one beside it.
         thresholds: calibrated decisions for the card.
         max_batch_size: rows that one run takes; None keeps an existing configuration's.
         on_progress: gets the stage and the fraction of it that is done.
@@ -105,6 +111,7 @@ def export(
         thresholds=thresholds,
         weights_licence=weights_licence,
         opset=opset,
+        max_file_bytes=max_file_bytes,
         max_batch_size=max_batch_size,
         progress=on_progress,
     )
@@ -222,16 +229,15 @@ def _verified(plan: _Plan, recipe: Recipe, part: Part, folder: Path) -> Verified
     labels = _labels(plan, recipe)
     check_contract(part.outputs, labels)
     graph = Graph(part).eval().requires_grad_(requires_grad=False)
-    path = folder / f"{part.role}.onnx"
+    path = folder / _GRAPHS / part.role / GRAPH_FILE
+    path.parent.mkdir(parents=True)
     plan.progress(f"graph {part.role}", 0.0)
     example = torch.from_numpy(noise(part.input, part.files, 2))
-    write_onnx(graph, part, example, path, plan.opset)
+    write_onnx(graph, part, example, path, plan.opset, plan.max_file_bytes)
     parity = verify(
         graph, part, path, labels, lambda done: plan.progress(f"verify {part.role}", done)
     )
-    with path.open("rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
-    return Verified(part, path, digest, parity)
+    return Verified(part, path, graph_digest(path), parity)
 
 
 def _with_tokenizer_digest(part: Part) -> Part:

@@ -17,6 +17,7 @@ from kokeshi.export.samples import BATCH_SIZES, Batch, batches
 from kokeshi.plugin import Part
 
 Values = NDArray[Any]
+_LEAST: Final = "min "  # begins the names of measures whose larger values are better
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,15 @@ def measures(output: Output) -> tuple[Measure, ...]:
     return (Measure("max absolute difference", _absolute_difference, _bound(output, 1e-4)),)
 
 
+def in_words(agreement: Agreement) -> str:
+    """An agreement as a difference; near 1, what is lacking to 1 says more than rounded figures."""
+    worst, bound, measure = agreement.worst, agreement.bound, agreement.measure
+    if measure.startswith(_LEAST):
+        worst, bound = max(0.0, 1 - worst), 1 - bound
+        measure = f"1 - {measure.removeprefix(_LEAST)}"
+    return f"{agreement.output}: {measure} {worst:.2g} (bound {bound:.2g})"
+
+
 def _bound(output: Output, house: float) -> float:
     return house if output.tolerance is None else output.tolerance
 
@@ -147,7 +157,7 @@ def _compare(output: Output, batch: Batch, expected: Values, got: Values) -> lis
 
 def _keep_worst(found: dict[tuple[str, str], Agreement], new: Agreement) -> None:
     key = (new.output, new.measure)
-    worst = min if new.measure.startswith("min") else max
+    worst = min if new.measure.startswith(_LEAST) else max
     found[key] = worst(found.get(key, new), new, key=lambda agreement: agreement.worst)
 
 
