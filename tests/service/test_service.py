@@ -396,6 +396,15 @@ async def test_pictures_are_found_by_text(service, make_picture):
     assert {hit.id for hit in found.results[0]} == {"blue", "said"}
 
 
+async def test_a_bad_item_among_several_kinds_is_named_by_its_own_position(service, red):
+    await service.create_collection("album", "pair")
+    items = [NewItem("a", Text("red")), NewItem("b", red), NewItem("c", Image(b"no"))]
+    with pytest.raises(InvalidImageError, match=r"^input 2: "):
+        await service.add_items("album", items)
+    with pytest.raises(InvalidImageError, match=r"^input 1: "):
+        await service.search("album", [Text("red"), Image(b"no")])
+
+
 async def test_items_are_listed_page_by_page_and_deleted(service, make_picture):
     await service.create_collection("shades", "colours")
     await _fill(service, make_picture)

@@ -187,7 +187,8 @@ class Collections:
             ]
             if places:
                 chosen = [inputs[i] for i in places]
-                rows = await self._embed(spec, model, chosen, timeout_s)
+                positions = places if len(inputs) > 1 else ()
+                rows = await self._embed(spec, model, chosen, timeout_s, positions)
                 for place, row in zip(places, rows, strict=True):
                     found[place] = row
         return found
@@ -198,6 +199,7 @@ class Collections:
         model: str,
         inputs: Sequence[Input],
         timeout_s: float | None,
+        positions: Sequence[int],
     ) -> NDArray[np.float32]:
         try:
             card = self._runner.card_for(model, 0, inputs)
@@ -207,7 +209,7 @@ class Collections:
             raise ModelNotFoundError(f"{error}; collection {spec.name!r} embeds with it") from None
         if card.space != spec.space:
             raise _mismatch(spec, card.space)
-        return (await vectors(self._runner, card, inputs, timeout_s))[0]
+        return (await vectors(self._runner, card, inputs, timeout_s, positions))[0]
 
     async def get(
         self, name: str, ids: Sequence[str], *, with_vectors: bool

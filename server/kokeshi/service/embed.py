@@ -13,11 +13,18 @@ from kokeshi.service.types import Embedded, Encoding, Input, ModelRef, Vector
 
 
 async def vectors(
-    runner: Runner, card: Card, inputs: Sequence[Input], timeout_s: float | None
+    runner: Runner,
+    card: Card,
+    inputs: Sequence[Input],
+    timeout_s: float | None,
+    positions: Sequence[int] = (),
 ) -> tuple[NDArray[np.float32], int]:
-    """Full embeddings float32 (n, dim) as the graph gives them, and how many tokens were read."""
+    """Full embeddings float32 (n, dim) as the graph gives them, and how many tokens were read.
+
+    `positions` are those of `Runner.run`.
+    """
     output = card.output_for(Task.EMBEDDING)
-    ran = await runner.run(card, inputs, [output.name], timeout_s)
+    ran = await runner.run(card, inputs, [output.name], timeout_s, positions)
     tokens = sum(_tokens(row.values) for row in ran.rows) if card.input.kind == "text" else 0
     return ran.outputs[output.name], tokens
 

@@ -29,6 +29,7 @@ from kokeshi.text import TextEncoder
 IMAGE: Final = "image"
 TEXT: Final = "text"
 T = TypeVar("T")
+_Numbered = tuple[int | None, Input]  # None: the only one of its call
 
 
 @dataclass(frozen=True)
@@ -108,16 +109,29 @@ class Runner:
         return self.card(model, version, kinds.pop())
 
     async def run(
-        self, card: Card, inputs: Sequence[Input], outputs: Sequence[str], timeout_s: float | None
+        self,
+        card: Card,
+        inputs: Sequence[Input],
+        outputs: Sequence[str],
+        timeout_s: float | None,
+        positions: Sequence[int] = (),
     ) -> Ran:
         """Runs a graph on every input, in batches as large as the model takes.
+
+        Args:
+            card: of the graph.
+            inputs: of the kind that the graph takes.
+            outputs: names of those wanted.
+            timeout_s: the caller's deadline.
+            positions: of the inputs in the client's call, where they are a part of it; an error
+                names them.
 
         Raises:
             DeadlineError: `timeout_s` passed.
         """
         try:
             async with asyncio.timeout(timeout_s) as deadline:
-                rows = await self.prepare(card, inputs)
+                rows = await self.prepare(card, inputs, positions)
                 answers = await self._infer(card, rows, outputs, deadline.when())
         except TimeoutError:
             metrics.REFUSED.labels(card.name, "deadline").inc()
@@ -149,26 +163,30 @@ class Runner:
             infer(rows[start : start + size]) for start in range(0, len(rows), size)
         )
 
-    async def prepare(self, card: Card, inputs: Sequence[Input]) -> Sequence[Row]:
+    async def prepare(
+        self, card: Card, inputs: Sequence[Input], positions: Sequence[int]
+    ) -> Sequence[Row]:
         """What the graph takes for each input; an error names the input's position."""
         started_s = time.perf_counter()
+        names = positions or (range(len(inputs)) if len(inputs) > 1 else (None,))
+        numbered = list(zip(names, inputs, strict=True))
         try:
             if isinstance(card.input, TextInput):
                 # one thread for all of them: each is quick, and a call may bring ten thousand
-                return await asyncio.to_thread(self._text_rows, card, card.input, inputs)
-            return await self._image_rows(card, card.input, inputs)
+                return await asyncio.to_thread(self._text_rows, card, card.input, numbered)
+            return await self._image_rows(card, card.input, numbered)
         finally:
             taken_s = time.perf_counter() - started_s
             metrics.STAGE_SECONDS.labels("decode", card.name).observe(taken_s)
 
     async def _image_rows(
-        self, card: Card, contract: ImageInput, inputs: Sequence[Input]
+        self, card: Card, contract: ImageInput, numbered: Sequence[_Numbered]
     ) -> Sequence[Row]:
-        tasks = [asyncio.ensure_future(self._image_row(card, contract, item)) for item in inputs]
+        tasks = [asyncio.create_task(self._image_row(card, contract, item)) for _, item in numbered]
         rows = []
         try:
-            for position, task in enumerate(tasks):
-                with _naming(position, len(inputs)):
+            for (position, _), task in zip(numbered, tasks, strict=True):
+                with _naming(position):
                     rows.append(await task)
             return rows
         finally:
@@ -182,10 +200,12 @@ class Runner:
             return Row(prepared.pixels, prepared.geometry)
         return _raw_row(card, item, (contract.height, contract.width, 3))
 
-    def _text_rows(self, card: Card, contract: TextInput, inputs: Sequence[Input]) -> Sequence[Row]:
+    def _text_rows(
+        self, card: Card, contract: TextInput, numbered: Sequence[_Numbered]
+    ) -> Sequence[Row]:
         rows = []
-        for position, item in enumerate(inputs):
-            with _naming(position, len(inputs)):
+        for position, item in numbered:
+            with _naming(position):
                 if isinstance(item, Text):
                     rows.append(Row(self._encoder(card, contract).encode([item.text])[0]))
                 else:
@@ -240,12 +260,12 @@ def _kinds(card: Card) -> str:
 
 
 @contextmanager
-def _naming(position: int, count: int) -> Iterator[None]:
-    """Puts the position of an input into what went wrong with it, where there are several."""
+def _naming(position: int | None) -> Iterator[None]:
+    """Puts the position of an input into what went wrong with it; None: it was the only one."""
     try:
         yield
     except KokeshiError as error:
-        if count > 1:
+        if position is not None:
             error.args = (f"input {position}: {error}",)
         raise
 
