@@ -38,9 +38,7 @@ BUILTIN = "kokeshi"  # the distribution
 BY_PREFIX = (
     "timm/resnet18",
     "timm/vit_tiny_patch16_224",
-    "timm/efficientnet_b0",
     "timm/convnext_atto",
-    "torchvision/efficientnet_b0",
     "torchvision/shufflenet_v2_x1_0",
 )
 # Slow and large, so after all others, in this order.
