@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 DRAIN_TIMEOUT_S: Final = 30.0
 NOTICE_S: Final = 0.5
+# Longer than clients and proxies keep an idle connection (60 s is usual): when the server closes it
+# first, a request that was just sent on it is lost.
+KEEP_ALIVE_S: Final = 75
 MAX_PORT: Final = 65_535
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -174,6 +177,7 @@ def _http_server(service: Service, readiness: Readiness, drain_timeout_s: float)
         log_level="warning",
         access_log=False,  # gateway.logs writes the line of a request
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
     )
     return _Uvicorn(config)
