@@ -94,7 +94,7 @@ class BASNet(nn.Module):
         skips: list[Tensor] = []
         for depth, stage in enumerate(self.encoder):
             # The four stages of the ResNet halve by their own strides, the two behind it by a pool.
-            x = stage(x if depth < 4 else _halved(x))  # noqa: PLR2004
+            x = stage(x if depth < 4 else _halved(x))  # noqa: PLR2004 - stages 5, 6
             skips.append(x)
         x = self.bridge(x)
         for depth, (stage, skip) in enumerate(zip(self.decoder, reversed(skips), strict=True)):
