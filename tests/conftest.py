@@ -6,6 +6,7 @@ red, green or blue a picture is.
 
 import io
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,9 @@ from kokeshi.card import Agreement, Card, CheckpointCard, PaperCard, Parity, Thr
 from kokeshi.contract import ImageInput, Interpolation, Meaning, Output, Resize, TextInput
 from kokeshi.engines.config import config_for, to_pbtxt
 from kokeshi.engines.embedded import EmbeddedEngine
+from kokeshi.engines.triton.install import install
+from kokeshi.engines.triton.installation import Installation
+from kokeshi.errors import SetupError
 from kokeshi.images import ImagePool
 from kokeshi.index import EmbeddedStore
 from kokeshi.service import Service
@@ -172,6 +176,8 @@ def _write(repository: Path, name: str, graph: bytes, outputs, files=(), **field
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "model.onnx").write_bytes(graph)
     (folder / "config.pbtxt").write_text(to_pbtxt(config_for(card)))
+    if card.labels:
+        (folder / "labels.txt").write_text("".join(f"{label}\n" for label in card.labels))
     for file, data in files:
         (folder / file).write_bytes(data)
 
@@ -264,6 +270,20 @@ async def service(tiny_repository: Path, tmp_path: Path) -> AsyncIterator[Servic
     assert not failed, json.dumps(failed)
     yield made
     await made.close()
+
+
+@pytest.fixture(scope="session")
+def tritonserver(request: pytest.FixtureRequest) -> Installation:
+    """That of the wheel, in the folder that KOKESHI_TEST_TRITON names or in pytest's cache."""
+    named = os.environ.get("KOKESHI_TEST_TRITON")
+    folder = Path(named) if named else request.config.cache.mkdir("triton")
+    try:
+        wheel = install(folder)
+    except SetupError as error:
+        if "CI" in os.environ:  # there it must not go untested in silence
+            raise
+        pytest.skip(f"no tritonserver: {error}")
+    return Installation(Path(wheel.program), wheel)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

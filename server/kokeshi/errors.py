@@ -17,6 +17,7 @@
     │   └── TooLargeError          RESOURCE_EXHAUSTED   413
     ├── UnavailableError           UNAVAILABLE          503
     ├── DeadlineError              DEADLINE_EXCEEDED    504
+    ├── CancelledError             CANCELLED            499
     ├── UnimplementedError         UNIMPLEMENTED        501
     ├── InferenceError             INTERNAL             500
     └── SetupError                 exit status of the command line; never on the wire
@@ -48,6 +49,7 @@ HTTP_STATUS: Final = {
     "UNIMPLEMENTED": 501,
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
+    "CANCELLED": 499,
 }
 
 
@@ -148,6 +150,12 @@ class DeadlineError(KokeshiError):
     """The client's deadline passed before the answer was ready."""
 
     code = "DEADLINE_EXCEEDED"
+
+
+class CancelledError(KokeshiError):
+    """The client left before the answer was ready."""
+
+    code = "CANCELLED"
 
 
 class UnimplementedError(KokeshiError):

@@ -73,6 +73,12 @@ MODEL_READY = Gauge(
     ["model", "version"],
     registry=REGISTRY,
 )
+MODEL_RESTARTS = Counter(
+    "kokeshi_model_restarts_total",
+    "Processes of a model that were gone or would not start, by reason.",
+    ["model", "reason"],
+    registry=REGISTRY,
+)
 COLLECTION_ITEMS = Gauge(
     "kokeshi_collection_items", "Items kept.", ["collection"], registry=REGISTRY
 )

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kokeshi.engines.config import from_pbtxt, to_pbtxt
+from kokeshi.card import PARAMETER, Candidate, Tuning
+from kokeshi.engines.config import card_from, from_pbtxt, to_pbtxt
 from kokeshi.engines.embedded import EmbeddedEngine
-from kokeshi.engines.protocol import State
+from kokeshi.engines.protocol import Request, State
 from kokeshi.errors import (
     ArtefactError,
     InvalidRequestError,
@@ -42,11 +43,11 @@ def _status(engine, name):
     return next(status for status in engine.models() if status.name == name)
 
 
-def _edit_config(repository: Path, model: str, old: str, new: str) -> None:
+def _edit_config(repository: Path, model: str, old: str, new: str, count: int = -1) -> None:
     path = repository / model / "config.pbtxt"
     text = path.read_text()
     assert old in text
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new, count))
 
 
 UNREADABLE = Path("/proc/self/mem")  # a file to `stat`, and an error to read
@@ -56,7 +57,7 @@ PIXELS = np.full((2, 8, 8, 3), [255, 0, 0], np.uint8)
 async def test_a_right_repository_is_ready_and_answers(start, repository):
     engine = await start(repository)
     assert {status.state for status in engine.models()} == {State.READY}
-    answer = await engine.infer("colours", {"image": PIXELS}, outputs=["probabilities"])
+    answer = await engine.infer(Request("colours", {"image": PIXELS}, outputs=["probabilities"]))
     assert set(answer) == {"probabilities"}
     assert answer["probabilities"].shape == (2, 3)
     assert answer["probabilities"].argmax(1).tolist() == [0, 0]
@@ -77,15 +78,15 @@ async def test_a_right_repository_is_ready_and_answers(start, repository):
 async def test_inputs_that_do_not_fit_are_refused(start, repository, inputs, message):
     engine = await start(repository)
     with pytest.raises(InvalidRequestError, match=message):
-        await engine.infer("colours", inputs)
+        await engine.infer(Request("colours", inputs))
 
 
 async def test_unknown_outputs_models_and_versions_are_refused(start, repository):
     engine = await start(repository)
     with pytest.raises(InvalidRequestError, match="'logits'"):
-        await engine.infer("colours", {"image": PIXELS}, outputs=["logits"])
+        await engine.infer(Request("colours", {"image": PIXELS}, outputs=["logits"]))
     with pytest.raises(ModelNotFoundError):
-        await engine.infer("none", {"image": PIXELS})
+        await engine.infer(Request("none", {"image": PIXELS}))
     with pytest.raises(ModelNotFoundError, match="version 2"):
         engine.card("colours", 2)
 
@@ -103,14 +104,22 @@ def _remove_config(repository):
     (repository / "colours" / "config.pbtxt").unlink()
 
 
+def _remove_config_and_graph(repository):
+    _remove_config(repository)
+    _remove_graph(repository)
+
+
 def _spoil_config(repository):
     (repository / "colours" / "config.pbtxt").write_text("name: [")
 
 
-def _remove_card(repository):
+def _lead_out_of_the_folder(repository):
     path = repository / "colours" / "config.pbtxt"
-    config = from_pbtxt(path.read_text())
-    path.write_text(to_pbtxt(config.model_copy(update={"parameters": {}})))
+    path.write_text(path.read_text() + 'default_model_filename: "../../tags/1/model.onnx"')
+
+
+def _ask_for_python(repository):
+    _edit_config(repository, "colours", 'backend: "onnxruntime"', 'backend: "python"')
 
 
 def _leave_out_what_has_no_default(repository):
@@ -131,10 +140,11 @@ def _wrong_version(repository):
     [
         (_truncate, "not the graph that the card describes"),
         (_remove_graph, "has no model.onnx"),
-        (_remove_config, "no config.pbtxt"),
+        (_remove_config_and_graph, "no config.pbtxt, and no model.onnx"),
         (_spoil_config, "line 1"),
         (_leave_out_what_has_no_default, "version_policy.latest.num_versions: field required"),
-        (_remove_card, "no parameter 'kokeshi'"),
+        (_lead_out_of_the_folder, "does not name a file of the model's folder"),
+        (_ask_for_python, "is for the backend 'python'; this engine runs 'onnxruntime'"),
         (_rename_version, "no version folder"),
         (_wrong_version, "card is of version 1, not 3"),
     ],
@@ -149,7 +159,7 @@ async def test_a_broken_model_fails_with_its_reason_and_the_others_serve(
     assert reason in status.reason
     assert str(repository) not in status.reason
     with pytest.raises(UnavailableError, match="is failed"):
-        await engine.infer("colours", {"image": PIXELS})
+        await engine.infer(Request("colours", {"image": PIXELS}))
     assert _status(engine, "tags").state is State.READY
 
 
@@ -211,14 +221,14 @@ async def test_a_repository_that_is_no_folder_is_a_setup_error(start, tmp_path):
 
 
 async def test_a_batch_size_of_zero_runs_one_row_at_a_time(start, repository):
-    path = repository / "tags" / "config.pbtxt"
     _edit_config(repository, "tags", "max_batch_size: 32\n", "")
-    text = path.read_text().replace("dims: [8, 8, 3]", "dims: [-1, 8, 8, 3]")
-    path.write_text(text.replace("dims: [3]", "dims: [-1, 3]"))
+    _edit_config(repository, "tags", "dims: [8, 8, 3]", "dims: [1, 8, 8, 3]")  # warm-up as well
+    _edit_config(repository, "tags", "dims: [1, 8, 8, 3]", "dims: [-1, 8, 8, 3]", 1)
+    _edit_config(repository, "tags", "dims: [3]", "dims: [-1, 3]")
     engine = await start(repository)
     assert _status(engine, "tags").reason == ""
     assert engine.max_rows("tags") == 1
-    answer = await engine.infer("tags", {"image": PIXELS[:1]})
+    answer = await engine.infer(Request("tags", {"image": PIXELS[:1]}))
     assert answer["scores"].round(3).tolist() == [[1.0, 0.0, 0.0]]
 
 
@@ -226,4 +236,32 @@ async def test_a_closed_engine_has_no_models(start, repository):
     engine = await start(repository)
     await engine.close()
     with pytest.raises(ModelNotFoundError):
-        await engine.infer("colours", {"image": PIXELS})
+        await engine.infer(Request("colours", {"image": PIXELS}))
+
+
+async def test_a_model_that_was_tuned_for_other_hardware_runs_the_verified_graph(start, repository):
+    path = repository / "tags" / "config.pbtxt"
+    config = from_pbtxt(path.read_text())
+    card = card_from(config)
+    fast = Candidate(name="int8", runtime="onnxruntime", precision="INT8", file="fast.onnx")
+    tuning = Tuning(
+        hardware="a machine of long ago",
+        date="2026-11-21",
+        versions={},
+        goal="latency",
+        images="none",
+        chosen="int8",
+        candidates=(fast,),
+        files={"fast.onnx": "0" * 64},
+    )
+    tuned = card.model_copy(update={"tuning": tuning})
+    changes = {
+        "default_model_filename": "fast.onnx",
+        "parameters": {PARAMETER: tuned.model_dump_json()},
+    }
+    path.write_text(to_pbtxt(config.model_copy(update=changes)))
+    engine = await start(repository)
+    status = _status(engine, "tags")
+    assert status.state is State.DEGRADED
+    assert "tuned for a machine of long ago" in status.reason
+    assert (await engine.infer(Request("tags", {"image": PIXELS})))["scores"].shape == (2, 3)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kokeshi import metrics
-from kokeshi.engines.scheduler import Policy, Scheduler
+from kokeshi.engines.policy import Policy
+from kokeshi.engines.scheduler import Scheduler
 from kokeshi.errors import DeadlineError, InferenceError, OverloadedError, UnavailableError
 
 
@@ -40,7 +41,7 @@ async def make(doubler):
     with ThreadPoolExecutor(4) as executor:
 
         def scheduler(**policy):
-            made = Scheduler("doubler", doubler, Policy(**policy), executor)
+            made = Scheduler("doubler", 1, doubler, Policy(**policy), executor)
             made.start()
             schedulers.append(made)
             return made
@@ -55,8 +56,8 @@ def _rows(*values):
     return {"x": np.array(values, np.float32)}
 
 
-async def _ask(scheduler, *values, timeout_s=None):
-    answer = await scheduler.submit(_rows(*values), len(values), timeout_s)
+async def _ask(scheduler, *values, **limits):
+    answer = await scheduler.submit(_rows(*values), len(values), **limits)
     return answer["y"].tolist()
 
 
@@ -150,6 +151,7 @@ async def test_a_client_that_left_is_not_served(make, doubler):
     gone = asyncio.create_task(_ask(scheduler, 1.0))
     await asyncio.sleep(0.05)
     gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
     doubler.gate.set()
     await running
     await _ask(scheduler, 2.0)
@@ -203,19 +205,20 @@ async def test_a_deadline_of_no_time_at_all_is_not_taken_for_none(make, doubler)
 
 
 async def test_versions_of_a_model_share_the_gauge_of_waiting_requests(make, doubler):
-    gauge = metrics.QUEUE_REQUESTS.labels("doubler")
-    before = gauge._value.get()
+    def gauge():
+        return metrics.REGISTRY.get_sample_value("kokeshi_queue_requests", {"model": "doubler"})
+
     versions = [make(max_rows=1, merge=True) for _ in range(2)]
     doubler.gate.clear()
     tasks = [asyncio.create_task(_ask(each, 1.0)) for each in versions for _ in range(3)]
     await asyncio.sleep(0.05)
-    assert gauge._value.get() == before + 4
+    assert gauge() == 4
     tasks.pop().cancel()
     await asyncio.sleep(0.05)
-    assert gauge._value.get() == before + 3
+    assert gauge() == 3
     doubler.gate.set()
     await asyncio.gather(*tasks)
-    assert gauge._value.get() == before
+    assert gauge() == 0
 
 
 async def test_instances_run_batches_at_once(make, doubler):
@@ -223,19 +226,47 @@ async def test_instances_run_batches_at_once(make, doubler):
     doubler.gate.clear()
     tasks = [asyncio.create_task(_ask(scheduler, float(i))) for i in range(2)]
     await asyncio.sleep(0.05)
-    assert scheduler._queue == type(scheduler._queue)()
+    assert scheduler.pending == 0
     doubler.gate.set()
     assert await asyncio.gather(*tasks) == [[0.0], [2.0]]
 
 
-async def test_closing_refuses_what_waits_and_what_comes(make, doubler):
+async def test_closing_answers_what_waits_and_refuses_what_comes(make, doubler):
+    scheduler = make(max_rows=1, merge=True)
+    doubler.gate.clear()
+    waiting = [asyncio.create_task(_ask(scheduler, float(i))) for i in range(3)]
+    await asyncio.sleep(0.05)
+    closing = asyncio.create_task(scheduler.close())
+    await asyncio.sleep(0.05)
+    with pytest.raises(UnavailableError, match="unloaded"):
+        await _ask(scheduler, 1.0)
+    assert not closing.done()
+    doubler.gate.set()
+    await closing
+    assert [task.result() for task in waiting] == [[0.0], [2.0], [4.0]]
+
+
+async def test_closing_gives_up_when_its_time_is_over(make, doubler, caplog):
+    scheduler = make(max_rows=1, merge=True)
+    doubler.gate.clear()
+    running, waiting = (asyncio.create_task(_ask(scheduler, 1.0)) for _ in range(2))
+    await asyncio.sleep(0.05)
+    await asyncio.wait_for(scheduler.close(drain_timeout_s=0.05), 2)
+    assert "still ran" in caplog.text
+    with pytest.raises(UnavailableError, match="unloaded"):
+        await waiting
+    doubler.gate.set()
+    assert await running == [2.0]
+
+
+async def test_closing_without_draining_refuses_what_waits(make, doubler):
     scheduler = make(max_rows=1, merge=True)
     doubler.gate.clear()
     running = asyncio.create_task(_ask(scheduler, 0.0))
     await asyncio.sleep(0.05)
     waiting = asyncio.create_task(_ask(scheduler, 1.0))
     await asyncio.sleep(0.05)
-    closing = asyncio.create_task(scheduler.close())
+    closing = asyncio.create_task(scheduler.close(drain=False))
     await asyncio.sleep(0.05)
     doubler.gate.set()
     await closing

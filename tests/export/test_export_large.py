@@ -12,7 +12,7 @@ import pytest
 from kokeshi.card import Card
 from kokeshi.contract import ImageInput, Meaning, Output
 from kokeshi.engines.embedded import EmbeddedEngine
-from kokeshi.engines.protocol import State
+from kokeshi.engines.protocol import Request, State
 from kokeshi.engines.repository import Entry, scan
 from kokeshi.errors import ArtefactError, VerificationError
 from kokeshi.export import export
@@ -124,7 +124,7 @@ async def test_the_engine_serves_it(large):
     engine = EmbeddedEngine(repository, threads=1, allow_untrained=True)
     await engine.start()
     rows = np.random.default_rng(3).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
-    found = await engine.infer("wide", {"image": rows})
+    found = await engine.infer(Request("wide", {"image": rows}))
     await engine.close()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

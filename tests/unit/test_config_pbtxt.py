@@ -12,6 +12,8 @@ from kokeshi.engines.config import (
     InstanceGroup,
     Latest,
     ModelConfig,
+    QueuePolicy,
+    Reshape,
     Specific,
     VersionPolicy,
     card_from,
@@ -111,13 +113,17 @@ name: "resnet"
 platform: "onnxruntime_onnx"
 max_batch_size: 8
 input [{ name: "x" data_type: TYPE_FP32 format: FORMAT_NCHW dims: [3, -1, -1] }]
-output { name: "y" data_type: TYPE_FP32 dims: [1000] label_filename: "labels.txt" }
+output { name: "y" data_type: TYPE_FP32 dims: [1000] label_filename: "labels.txt"
+  reshape { shape: [10, 100] } }
 version_policy: { specific: { versions: [1, 3] } }
 dynamic_batching {
   preferred_batch_size: [4, 8]
   max_queue_delay_microseconds: 100
   preserve_ordering: true
+  priority_levels: 3
+  default_priority_level: 2
   default_queue_policy { timeout_action: DELAY default_timeout_microseconds: 5000000 }
+  priority_queue_policy { key: 1 value { max_queue_size: 7 } }
 }
 instance_group [{ kind: KIND_CPU count: 2 }, { kind: KIND_GPU gpus: [0, 1] }]
 optimization { execution_accelerators { gpu_execution_accelerator: [{
@@ -138,6 +144,13 @@ def test_what_an_operator_writes_is_understood():
     assert config.dynamic_batching.max_queue_delay_microseconds == 100
     assert config.dynamic_batching.default_queue_policy.timeout_action == "DELAY"
     assert config.dynamic_batching.default_queue_policy.default_timeout_microseconds == 5_000_000
+    assert config.dynamic_batching.preserve_ordering
+    assert config.dynamic_batching.priority_levels == 3
+    assert config.dynamic_batching.default_priority_level == 2
+    assert config.dynamic_batching.priority_queue_policy == {1: QueuePolicy(max_queue_size=7)}
+    assert config.response_cache.enable
+    assert config.output[0].reshape == Reshape(shape=(10, 100))
+    assert config.input[0].reshape is None
     assert config.instance_group == (
         InstanceGroup(kind="KIND_CPU", count=2),
         InstanceGroup(kind="KIND_GPU", gpus=(0, 1)),

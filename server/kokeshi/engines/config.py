@@ -24,6 +24,8 @@ GRAPH_FILE: Final = "model.onnx"
 BACKEND: Final = "onnxruntime"
 MAX_BATCH_SIZE: Final = 32
 MAX_QUEUE_SIZE: Final = 1024  # Triton's own default is no limit at all
+# Without a default Triton ignores a request's own timeout, which can only be shorter.
+DEFAULT_TIMEOUT_US: Final = 60_000_000
 
 _DATA_TYPES: Final = {Meaning.LABEL_MAP: "TYPE_UINT8"}
 # What an export decides; the rest of a configuration is the operator's tuning.
@@ -37,12 +39,19 @@ class _Message(Record):
     model_config = ConfigDict(extra="ignore")
 
 
+class Reshape(_Message):
+    """The shape that the graph has where requests have `dims`; an empty one is a single value."""
+
+    shape: tuple[int, ...] = ()
+
+
 class Tensor(_Message):
     """An input or output. `dims` leaves the batch axis out where `max_batch_size` is over 0."""
 
     name: str
     data_type: str
     dims: tuple[int, ...] = ()
+    reshape: Reshape | None = None
     label_filename: str = ""
 
 
@@ -56,11 +65,19 @@ class QueuePolicy(_Message):
 
 
 class DynamicBatching(_Message):
-    """Merging of waiting requests into batches."""
+    """Merging of waiting requests into batches.
+
+    Level 1 of `priority_levels` is served first; 0 levels are no priorities. Levels that are not in
+    `priority_queue_policy` have the default policy.
+    """
 
     preferred_batch_size: tuple[int, ...] = ()
     max_queue_delay_microseconds: int = 0
+    preserve_ordering: bool = False
+    priority_levels: int = 0
+    default_priority_level: int = 0
     default_queue_policy: QueuePolicy = QueuePolicy()
+    priority_queue_policy: dict[int, QueuePolicy] = Field(default_factory=dict)
 
 
 class InstanceGroup(_Message):
@@ -125,6 +142,12 @@ class Warmup(_Message):
     count: int = 0
 
 
+class ResponseCache(_Message):
+    """Whether equal requests are answered from memory, where the server keeps a cache."""
+
+    enable: bool = False
+
+
 class Accelerator(_Message):
     """An execution provider, such as "tensorrt", with its options."""
 
@@ -160,6 +183,7 @@ class ModelConfig(_Message):
     instance_group: tuple[InstanceGroup, ...] = ()
     default_model_filename: str = ""
     model_warmup: tuple[Warmup, ...] = ()
+    response_cache: ResponseCache = ResponseCache()
     parameters: dict[str, str] = Field(default_factory=dict)
 
 
@@ -169,7 +193,11 @@ def config_for(card: Card, max_batch_size: int = MAX_BATCH_SIZE) -> ModelConfig:
     Requests merge without waiting for one another; a request may bring its own deadline.
     """
     inputs, outputs = _tensors(card, batched=max_batch_size > 0)
-    policy = QueuePolicy(allow_timeout_override=True, max_queue_size=MAX_QUEUE_SIZE)
+    policy = QueuePolicy(
+        default_timeout_microseconds=DEFAULT_TIMEOUT_US,
+        allow_timeout_override=True,
+        max_queue_size=MAX_QUEUE_SIZE,
+    )
     return ModelConfig(
         name=card.name,
         backend=BACKEND,
@@ -191,12 +219,21 @@ def card_from(config: ModelConfig) -> Card:
     if PARAMETER not in config.parameters:
         raise ArtefactError(f"model {config.name!r} has no parameter {PARAMETER!r}, the card")
     card = read_card(config.name, config.parameters[PARAMETER])
+    check_card(config, card)
+    return card
+
+
+def check_card(config: ModelConfig, card: Card) -> None:
+    """Compares a card with the configuration that serves its graph.
+
+    Raises:
+        ArtefactError: they contradict one another.
+    """
     if config.name != card.name:
         raise ArtefactError(f"configuration of {config.name!r} holds the card of {card.name!r}")
     expected = _tensors(card, batched=config.max_batch_size > 0)
     for found, wanted in zip((config.input, config.output), expected, strict=True):
         _check_tensors(card.name, found, wanted)
-    return card
 
 
 def read_card(model: str, text: str | bytes) -> Card:
@@ -219,7 +256,7 @@ def _first_problem(error: ValidationError) -> str:
 
 def to_pbtxt(config: ModelConfig) -> str:
     """The text of config.pbtxt."""
-    return _text(_message(config))
+    return text_of(message_of(config))
 
 
 def from_pbtxt(text: str) -> ModelConfig:
@@ -231,7 +268,7 @@ def from_pbtxt(text: str) -> ModelConfig:
     """
     from google.protobuf.json_format import MessageToDict
 
-    fields = MessageToDict(_parse(text), preserving_proto_field_name=True)
+    fields = MessageToDict(parse_message(text), preserving_proto_field_name=True)
     parameters = fields.pop("parameters", {})
     texts = {key: value.get("string_value", "") for key, value in parameters.items()}
     try:
@@ -249,7 +286,7 @@ def updated_pbtxt(text: str, config: ModelConfig) -> str:
     Raises:
         ArtefactError: the existing text is not a configuration of Triton's.
     """
-    tuned, fresh = _parse(text), _message(config)
+    tuned, fresh = parse_message(text), message_of(config)
     foreign = {key: value.string_value for key, value in tuned.parameters.items()}
     for descriptor, _ in fresh.ListFields():
         if descriptor.name not in _OF_THE_GRAPH:
@@ -260,10 +297,11 @@ def updated_pbtxt(text: str, config: ModelConfig) -> str:
     for key, value in foreign.items():
         if key not in config.parameters:
             tuned.parameters[key].string_value = value
-    return _text(tuned)
+    return text_of(tuned)
 
 
-def _message(config: ModelConfig) -> Any:  # noqa: ANN401 - tritonclient is untyped
+def message_of(config: ModelConfig) -> Any:  # noqa: ANN401 - tritonclient is untyped
+    """Triton's own message of a configuration."""
     from google.protobuf.json_format import ParseDict
     from tritonclient.grpc import model_config_pb2
 
@@ -272,7 +310,12 @@ def _message(config: ModelConfig) -> Any:  # noqa: ANN401 - tritonclient is unty
     return ParseDict({**fields, "parameters": parameters}, model_config_pb2.ModelConfig())
 
 
-def _parse(text: str) -> Any:  # noqa: ANN401 - tritonclient is untyped
+def parse_message(text: str) -> Any:  # noqa: ANN401 - tritonclient is untyped
+    """Triton's own message, from the text of a config.pbtxt.
+
+    Raises:
+        ArtefactError: it is not a configuration of Triton's, and the message names the line.
+    """
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
@@ -283,7 +326,8 @@ def _parse(text: str) -> Any:  # noqa: ANN401 - tritonclient is untyped
         raise ArtefactError(f"{CONFIG_FILE}, line {error.GetLine()}: {reason}") from error
 
 
-def _text(message: Any) -> str:  # noqa: ANN401 - tritonclient is untyped
+def text_of(message: Any) -> str:  # noqa: ANN401 - tritonclient is untyped
+    """The text of a config.pbtxt, from Triton's own message."""
     from google.protobuf import text_format
 
     return text_format.MessageToString(

@@ -1,48 +1,25 @@
-"""The embedded engine: runs a model repository in this process on ONNX Runtime."""
+"""The embedded engine: runs a model repository in this process."""
 
-import asyncio
-import logging
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, NoReturn
 
-import numpy as np
 from numpy.typing import NDArray
 
-from kokeshi import metrics
 from kokeshi.card import Card
-from kokeshi.contract import ImageInput, TextInput
+from kokeshi.engines.board import Board
+from kokeshi.engines.cache import ResponseCache
 from kokeshi.engines.config import ModelConfig
-from kokeshi.engines.protocol import ModelStatus, State, Tensors
-from kokeshi.engines.repository import Entry, Unreadable, scan
-from kokeshi.engines.scheduler import Policy, Scheduler
-from kokeshi.errors import (
-    ArtefactError,
-    InvalidRequestError,
-    ModelNotFoundError,
-    SetupError,
-    UnavailableError,
-)
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-logger = logging.getLogger(__name__)
-
-# Best first; those that this installation of ONNX Runtime has are used.
-PROVIDERS: Final = ("CUDAExecutionProvider", "CPUExecutionProvider")
-
-
-@dataclass(eq=False)
-class _Loaded:
-    """A version that answers."""
-
-    card: Card
-    config: ModelConfig
-    folder: Path
-    scheduler: Scheduler
+from kokeshi.engines.control import Control
+from kokeshi.engines.entries import call_back
+from kokeshi.engines.lifecycle import Lifecycle
+from kokeshi.engines.loading import Loader, OpenRuntime
+from kokeshi.engines.policy import MAX_QUEUE_REQUESTS
+from kokeshi.engines.protocol import Done, ModelStatus, Request, Wanted, Watch
+from kokeshi.engines.runtimes import open_runtime as open_any
+from kokeshi.engines.statistics import ModelStatistics
+from kokeshi.engines.version import Version
+from kokeshi.errors import KokeshiError, ModelNotFoundError, UnavailableError, WrongTaskError
 
 
 class EmbeddedEngine:
@@ -52,227 +29,198 @@ class EmbeddedEngine:
         repository: folder of model folders.
         threads: cores that one batch may use.
         allow_untrained: serve models whose weights are random.
+        wanted: which models are loaded, and when.
+        cache_bytes: memory for answers of the models that ask for it; 0 is no cache.
+        drain_timeout_s: how long a version that is unloaded may take to answer what it was asked.
+        loads_at_once: versions that are loaded at the same time.
+        max_queue_requests: limit of the queues for which a configuration names none; 0: none.
+        cache_folder: for engines that were built for this hardware.
+        open_runtime: opens a graph.
+        path: how tensors reach the graphs that it opens, see `Engine.path`.
     """
 
     name = "embedded"
 
-    def __init__(self, repository: Path, *, threads: int, allow_untrained: bool = False) -> None:
-        self._repository = repository
-        self._threads = threads
-        self._allow_untrained = allow_untrained
-        self._statuses: dict[tuple[str, int], ModelStatus] = {}
-        self._loaded: dict[tuple[str, int], _Loaded] = {}
-        self._present: set[tuple[str, int]] = set()
-        self._executor: ThreadPoolExecutor | None = None
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        threads: int,
+        allow_untrained: bool = False,
+        wanted: Wanted = Wanted(),  # noqa: B008 - frozen
+        cache_bytes: int = 0,
+        drain_timeout_s: float = 30.0,
+        loads_at_once: int = 4,
+        max_queue_requests: int = MAX_QUEUE_REQUESTS,
+        cache_folder: Path | None = None,
+        open_runtime: OpenRuntime = open_any,
+        path: str = "in process",
+    ) -> None:
+        self._path = path
+        loader = Loader(
+            repository,
+            threads=threads,
+            allow_untrained=allow_untrained,
+            cached=cache_bytes > 0,
+            open_runtime=open_runtime,
+            cache_folder=cache_folder,
+        )
+        self._board = Board()
+        self._lifecycle = Lifecycle(
+            loader,
+            self._board,
+            ResponseCache(cache_bytes) if cache_bytes else None,
+            drain_timeout_s=drain_timeout_s,
+            loads_at_once=loads_at_once,
+            max_queue_requests=max_queue_requests,
+        )
+        self._control = Control(repository, wanted, self._lifecycle, self._board)
 
     async def start(self) -> None:
         """See `Engine.start`."""
-        found = list(scan(self._repository))
-        entries = [entry for entry in found if isinstance(entry, Entry)]
-        self._present = {(entry.name, entry.version) for entry in entries}
-        for unreadable in (entry for entry in found if isinstance(entry, Unreadable)):
-            self._fail(ModelStatus(unreadable.name, 0, State.LOADING), unreadable.reason)
-        running = sum(_policy(entry.config).instances for entry in entries)
-        self._executor = ThreadPoolExecutor(max(1, running), thread_name_prefix="infer")
-        await asyncio.gather(*(self._load(entry) for entry in entries))
-
-    async def _load(self, entry: Entry) -> None:
-        status = ModelStatus(entry.name, entry.version, State.LOADING)
-        self._statuses[entry.name, entry.version] = status
-        try:
-            card = await asyncio.to_thread(entry.card)
-            status = replace(status, card=card)
-            session = await asyncio.to_thread(self._open, entry, card)
-            self._statuses[entry.name, entry.version] = replace(status, state=State.WARMING)
-            await asyncio.to_thread(_warm_up, session, card)
-        except SetupError as error:
-            self._fail(status, str(error))
-        except Exception:
-            logger.exception("model %s version %d cannot be loaded", entry.name, entry.version)
-            self._fail(status, "the graph cannot be loaded; the server's log says why")
-        else:
-            self._serve(entry, card, session)
-
-    def _open(self, entry: Entry, card: Card) -> "InferenceSession":
-        if not (card.checkpoint.trained or self._allow_untrained):
-            raise ArtefactError("untrained weights are for tests; --allow-untrained serves them")
-        for part in card.parts.values():
-            if (part, card.version) not in self._present:
-                raise ArtefactError(f"its part {part!r} of version {card.version} is missing")
-        entry.check_graph(card)
-        entry.check_tokenizer(card)
-        return _session(entry.graph, self._threads)
-
-    def _serve(self, entry: Entry, card: Card, session: "InferenceSession") -> None:
-        assert self._executor is not None  # start() made it
-        key = entry.name, entry.version
-        scheduler = Scheduler(
-            entry.name, lambda inputs: _run(session, inputs), _policy(entry.config), self._executor
-        )
-        scheduler.start()
-        self._loaded[key] = _Loaded(card, entry.config, entry.folder, scheduler)
-        self._statuses[key] = ModelStatus(*key, State.READY, card=card)
-        metrics.MODEL_READY.labels(entry.name, entry.version).set(1)
-        logger.info("model %s version %d is ready", *key)
-
-    def _fail(self, status: ModelStatus, reason: str) -> None:
-        logger.error("model %s is not served: %s", status.name, reason)
-        key = status.name, status.version
-        self._statuses[key] = replace(status, state=State.FAILED, reason=reason)
-        metrics.MODEL_READY.labels(*key).set(0)
+        await self._control.start()
 
     async def close(self) -> None:
         """See `Engine.close`."""
-        loaded, self._loaded = self._loaded, {}
-        for name, version in loaded:
-            metrics.MODEL_READY.labels(name, version).set(0)
-        await asyncio.gather(*(entry.scheduler.close() for entry in loaded.values()))
-        self._statuses.clear()
-        if self._executor is not None:
-            self._executor.shutdown()
+        await self._control.close()
+        await self._lifecycle.close()
+
+    async def load(
+        self, model: str, config: str = "", files: Mapping[str, bytes] | None = None
+    ) -> None:
+        """See `Engine.load`."""
+        await self._control.load(model, config, files or {})
+
+    async def unload(self, model: str) -> None:
+        """See `Engine.unload`."""
+        await self._control.unload(model)
 
     def providers(self) -> Sequence[str]:
         """See `Engine.providers`."""
-        return available_providers()
+        versions = self._lifecycle.table.values()
+        used = (name for version in versions for name in version.loaded.runtime.providers)
+        return list(dict.fromkeys(used))
+
+    def path(self) -> str:
+        """See `Engine.path`."""
+        return self._path
 
     def models(self) -> Sequence[ModelStatus]:
         """See `Engine.models`."""
-        return [self._statuses[key] for key in sorted(self._statuses)]
+        return self._board.all()
+
+    def config(self, model: str, version: int = 0) -> ModelConfig:
+        """See `Engine.config`."""
+        return self._find(model, version).loaded.entry.config
+
+    def pbtxt(self, model: str, version: int = 0) -> str:
+        """See `Engine.pbtxt`."""
+        return self._find(model, version).loaded.text
 
     def card(self, model: str, version: int = 0) -> Card:
         """See `Engine.card`."""
-        return self._find(model, version).card
+        card = self._find(model, version).loaded.card
+        if card is None:
+            raise WrongTaskError(
+                f"model {model!r} has no card: it answers tensors (KServe v2) alone"
+            )
+        return card
 
     def max_rows(self, model: str, version: int = 0) -> int:
         """See `Engine.max_rows`."""
-        return max(1, self._find(model, version).config.max_batch_size)
+        return self._find(model, version).loaded.checks.max_rows
 
     def file(self, model: str, name: str) -> bytes:
         """See `Engine.file`."""
-        return (self._find(model, 0).folder / Path(name).name).read_bytes()
+        folder = self._find(model, 0).loaded.entry.folder
+        try:
+            return (folder / Path(name).name).read_bytes()
+        except OSError as error:
+            raise UnavailableError(f"model {model!r} has no file {name!r}") from error
 
-    async def infer(
-        self,
-        model: str,
-        inputs: Tensors,
-        *,
-        outputs: Sequence[str] = (),
-        version: int = 0,
-        timeout_s: float | None = None,
-    ) -> dict[str, NDArray[Any]]:
+    async def infer(self, request: Request) -> dict[str, NDArray[Any]]:
         """See `Engine.infer`."""
-        loaded = self._find(model, version)
-        rows = _check_inputs(loaded.card, inputs, max(1, loaded.config.max_batch_size))
-        _check_outputs(loaded.card, outputs)
-        result = await loaded.scheduler.submit(inputs, rows, timeout_s)
-        return {name: result[name] for name in outputs or result}
+        version = self._find(request.model, request.version)
+        while True:
+            try:
+                return await version.answer(request)
+            except UnavailableError as error:
+                version = self._successor(request, version, error)
 
-    def _find(self, model: str, version: int) -> _Loaded:
-        if version:
-            return self._state_of(model, version)
-        # copies: a thread may ask for a file while the loop loads models
-        versions = [number for name, number in tuple(self._loaded) if name == model]
-        if versions:
-            return self._loaded[model, max(versions)]
-        known = [number for name, number in tuple(self._statuses) if name == model]
-        return self._state_of(model, max(known, default=0))
+    def infer_now(self, request: Request, watch: Watch | None = None) -> dict[str, NDArray[Any]]:
+        """See `Engine.infer_now`."""
+        version = self._find(request.model, request.version)
+        while True:
+            try:
+                return version.answer_now(request, watch)
+            except UnavailableError as error:
+                version = self._successor(request, version, error)
 
-    def _state_of(self, model: str, version: int) -> _Loaded:
-        if loaded := self._loaded.get((model, version)):
-            return loaded
-        status = self._statuses.get((model, version))
-        if status is None:
-            which = f"model named {model!r}" + (f" with version {version}" if version else "")
-            raise ModelNotFoundError(f"no {which}")
-        why = f": {status.reason}" if status.reason else ""
-        raise UnavailableError(f"model {model!r} is {status.state}{why}")
+    def infer_soon(self, request: Request, done: Done, watch: Watch | None = None) -> None:
+        """See `AnswersSoon.infer_soon`."""
+        try:
+            version = self._find(request.model, request.version)
+        except KokeshiError as error:
+            call_back(done, error)
+        else:
+            self._ask(request, version, done, watch)
 
+    def _ask(self, request: Request, version: Version, done: Done, watch: Watch | None) -> None:
+        """Has a version answer; where that is gone, the one that took its place."""
 
-def available_providers() -> list[str]:
-    """Those of `PROVIDERS` that the installed ONNX Runtime has."""
-    import onnxruntime
+        def told(answer: dict[str, NDArray[Any]] | Exception) -> None:
+            if isinstance(answer, UnavailableError):
+                try:
+                    successor = self._successor(request, version, answer)
+                except KokeshiError as error:
+                    answer = error
+                else:
+                    self._ask(request, successor, done, watch)
+                    return
+            done(answer)
 
-    present = onnxruntime.get_available_providers()
-    return [provider for provider in PROVIDERS if provider in present]
+        try:
+            version.answer_soon(request, told, watch)
+        except Exception as error:
+            call_back(told, error)
 
+    async def statistics(self, model: str = "", version: int = 0) -> Sequence[ModelStatistics]:
+        """See `Engine.statistics`."""
+        if model:
+            self._find(model, version)
+        return [
+            statistics
+            for statistics in self.counted()
+            if model in {"", statistics.name} and version in {0, statistics.version}
+        ]
 
-def _session(graph: Path, threads: int) -> "InferenceSession":
-    import onnxruntime
+    def counted(self) -> Sequence[ModelStatistics]:
+        """See `Engine.counted`."""
+        table = self._lifecycle.table
+        return [found.statistics() for (_, version), found in table.items() if version]
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors: failures are reported by exception
-    # Spinning threads of one model would take the cores from the others and from decoding.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(graph, options, providers=available_providers())
+    def _find(self, model: str, version: int) -> Version:
+        found = self._lifecycle.table.get((model, version))
+        return self._refuse(model, version) if found is None else found
 
+    def _refuse(self, model: str, version: int) -> NoReturn:
+        known = self._board.of(model)
+        told: Sequence[ModelStatus] = [one for one in known if one.version == version]
+        if not version or not any(status.version for status in known):
+            told = known[-1:]
+        if told:
+            raise UnavailableError(f"model {model!r} is {_state(told[0])}")
+        which = f"model named {model!r}" + (f" with version {version}" if version else "")
+        raise ModelNotFoundError(f"no {which}")
 
-def _run(session: "InferenceSession", inputs: Tensors) -> dict[str, NDArray[Any]]:
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
-
-
-def _policy(config: ModelConfig) -> Policy:
-    batching = config.dynamic_batching
-    instances = sum(group.count or 1 for group in config.instance_group) or 1
-    if batching is None:
-        return Policy(max_rows=max(1, config.max_batch_size), instances=instances)
-    queue = batching.default_queue_policy
-    timeout_us = queue.default_timeout_microseconds if queue else 0
-    return Policy(
-        max_rows=max(1, config.max_batch_size),
-        merge=config.max_batch_size > 0,
-        preferred_rows=tuple(batching.preferred_batch_size),
-        max_queue_delay_s=batching.max_queue_delay_microseconds / 1e6,
-        max_queue_requests=queue.max_queue_size if queue else 0,
-        default_timeout_s=timeout_us / 1e6 if timeout_us else None,
-        instances=instances,
-    )
-
-
-def _warm_up(session: "InferenceSession", card: Card) -> None:
-    shape, dtype = _row(card)
-    _run(session, {card.input.name: np.zeros((1, *shape), dtype)})
-
-
-def _row(card: Card) -> tuple[tuple[int, ...], type[np.generic]]:
-    """Shape and dtype of one row of a model's input."""
-    match card.input:
-        case ImageInput(height=height, width=width):
-            return (height, width, 3), np.uint8
-        case TextInput(context_length=length):
-            return (length,), np.int64
+    def _successor(self, request: Request, before: Version, error: UnavailableError) -> Version:
+        """The version that took the place of one which did not answer, if another did."""
+        found = self._find(request.model, request.version)
+        if found is before:
+            raise error
+        return found
 
 
-def _check_inputs(card: Card, inputs: Tensors, max_rows: int) -> int:
-    """Number of rows of a request that fits the card."""
-    name = card.input.name
-    if set(inputs) != {name}:
-        raise InvalidRequestError(
-            f"model {card.name!r} takes the input {name!r}, not {_names(inputs)}"
-        )
-    tensor = inputs[name]
-    shape, dtype = _row(card)
-    if tensor.shape[1:] != shape or tensor.dtype != dtype or tensor.ndim != len(shape) + 1:
-        raise InvalidRequestError(
-            f"input {name!r} of model {card.name!r} is {np.dtype(dtype)} (n, "
-            f"{', '.join(map(str, shape))}), not {tensor.dtype} {tensor.shape}"
-        )
-    if not 1 <= len(tensor) <= max_rows:
-        raise InvalidRequestError(
-            f"model {card.name!r} takes 1 to {max_rows} rows at once, not {len(tensor)}"
-        )
-    return len(tensor)
-
-
-def _check_outputs(card: Card, outputs: Sequence[str]) -> None:
-    known = {output.name for output in card.outputs}
-    if unknown := set(outputs) - known:
-        raise InvalidRequestError(
-            f"model {card.name!r} has the outputs {_names(known)}, not {_names(unknown)}"
-        )
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in sorted(names)) or "none"
+def _state(status: ModelStatus) -> str:
+    done = "" if status.progress is None else f" ({status.progress:.0%} done)"
+    return f"{status.state}{done}" + (f": {status.reason}" if status.reason else "")

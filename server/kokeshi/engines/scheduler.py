@@ -1,241 +1,336 @@
-"""One model's queue: merges waiting requests into batches by Triton's dynamic-batching rules."""
+"""One model's queue: merges waiting requests into batches by Triton's dynamic-batching rules.
+
+There is no thread of its own. A thread that asks while an instance is free runs its request itself;
+one that finds all of them busy waits in the queue. Whoever ends a batch wakes the next in line,
+whose thread then leads: it gathers the batch that begins with its own request, and runs it. Behind
+a coroutine stands no thread, so a thread of the executor leads for it, as long as something waits.
+A request that meets no other therefore never changes threads, and one that has to wait is woken
+once.
+
+Who asks with a callback waits on no thread either: whoever ran the batch calls back, and the thread
+that asked may lead for others meanwhile, as it does not wait for its own answer.
+"""
 
 import asyncio
 import logging
-import time
-from collections import deque
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from time import monotonic_ns
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kokeshi import metrics
-from kokeshi.errors import (
-    DeadlineError,
-    InferenceError,
-    KokeshiError,
-    OverloadedError,
-    UnavailableError,
-)
+from kokeshi.engines.accounts import Accounts, hide_queue, show_queue
+from kokeshi.engines.admission import Admission
+from kokeshi.engines.batches import Outputs, Run
+from kokeshi.engines.entries import OVER, Entry, Stage, tell
+from kokeshi.engines.policy import Policy
+from kokeshi.engines.protocol import Done, Tensors, Watch
+from kokeshi.engines.statistics import Failure, ModelStatistics
+from kokeshi.engines.timers import TIMERS
+from kokeshi.engines.turns import Turns
+from kokeshi.errors import CancelledError, UnavailableError
 
 logger = logging.getLogger(__name__)
-Tensors = Mapping[str, NDArray[Any]]
 
-
-@dataclass(frozen=True)
-class Policy:
-    """How a model's requests are batched; the names are Triton's, the units are in ours."""
-
-    max_rows: int = 1  # of a batch
-    merge: bool = False  # False: each request runs alone (no `dynamic_batching`)
-    preferred_rows: tuple[int, ...] = ()
-    max_queue_delay_s: float = 0.0
-    max_queue_requests: int = 0  # 0: no limit
-    default_timeout_s: float | None = None
-    instances: int = 1  # batches that run at once
-
-
-@dataclass(eq=False)
-class _Pending:
-    inputs: Tensors
-    rows: int
-    future: "asyncio.Future[dict[str, NDArray[Any]]]"
-    since_s: float = field(default_factory=time.monotonic)
+DRAIN_TIMEOUT_S: Final = 30.0
 
 
 class Scheduler:
-    """Queues requests for `run` and executes them in batches on threads.
+    """Queues the requests to one version of a model, and runs them in batches.
 
     Args:
         model: name, for messages and metrics.
-        run: executes one batch, tensors by name to outputs by name; called on `executor`.
+        version: for the statistics.
+        run: executes one batch, tensors by name to outputs by name, on up to `policy.instances`
+            threads at once; or one for each instance, each of which runs one batch at a time.
         policy: batching rules.
-        executor: threads, at least `policy.instances`.
+        executor: threads that run what coroutines and callbacks ask for. One is used per instance,
+            and one that ends its answers meanwhile; with fewer, instances wait for those.
+        statistics: to go on counting in, instead of from nothing.
     """
 
     def __init__(
         self,
         model: str,
-        run: Callable[[Tensors], dict[str, NDArray[Any]]],
+        version: int,
+        run: Run | Sequence[Run],
         policy: Policy,
         executor: Executor,
+        statistics: ModelStatistics | None = None,
     ) -> None:
+        runs = [run] * policy.instances if callable(run) else list(run)
         self._model = model
-        self._run = run
-        self._policy = policy
-        self._executor = executor
-        self._queue: deque[_Pending] = deque()
-        self._arrived = asyncio.Condition()
+        self._accounts = Accounts(model, statistics or ModelStatistics(model, version))
+        self._turns = Turns(model, runs, policy, executor, self._accounts)
+        self._admission = Admission(model, policy, self._turns, self._accounts)
+        self._lock = self._turns.lock
         self._closed = False
-        self._counted = 0  # requests of this queue in the gauge, which versions of a model share
-        self._workers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Starts one worker task per instance, on the running event loop."""
-        self._workers = [asyncio.create_task(self._work()) for _ in range(self._policy.instances)]
+        """Shows the queue in the metrics; requests are answered from the beginning."""
+        show_queue(self._model, self._pending)
 
-    async def close(self) -> None:
-        """Lets running batches finish and refuses what waits."""
-        self._closed = True
-        async with self._arrived:
-            self._arrived.notify_all()
-        await asyncio.gather(*self._workers)
-        while self._queue:
-            _fail(self._queue.popleft(), UnavailableError(f"model {self._model!r} was unloaded"))
-        self._count_queue()
+    async def close(self, *, drain: bool = True, drain_timeout_s: float = DRAIN_TIMEOUT_S) -> None:
+        """Refuses what comes; returns when nothing runs any more, or the timeout has passed.
 
-    async def submit(
-        self, inputs: Tensors, rows: int, timeout_s: float | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Waits for a place in a batch and for its outputs, each (rows, ...).
+        Args:
+            drain: answer what waits; False refuses it.
+            drain_timeout_s: refuse what still waits then, and leave alone what still runs.
+        """
+        loop, idle = asyncio.get_running_loop(), asyncio.Event()
+        with self._lock:
+            self._closed = True
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop was closed after the timeout
+                loop.call_soon_threadsafe(idle.set)
+
+        self._turns.close(tell)
+        if not drain:
+            await self._refuse_waiting()
+        try:
+            async with asyncio.timeout(drain_timeout_s):
+                await idle.wait()
+        except TimeoutError:
+            logger.warning("model %s still ran when its time to finish was over", self._model)
+            await self._refuse_waiting()
+        hide_queue(self._model, self._pending)
+
+    async def _refuse_waiting(self) -> None:
+        # callbacks may ask elsewhere at once, and run that on the thread that called them
+        await asyncio.to_thread(self._turns.refuse_waiting, self._unloaded())
+
+    @property
+    def pending(self) -> int:
+        """Requests that wait."""
+        return self._pending()
+
+    def _pending(self) -> int:
+        with self._lock:
+            return self._turns.pending()
+
+    def statistics(self) -> ModelStatistics:
+        """A copy of what was counted so far."""
+        with self._lock:
+            return self._accounts.statistics.copy(self._turns.pending())
+
+    def count_hit(self, since_ns: int, lookup_ns: int) -> None:
+        """Counts a request, come at `since_ns`, that a cache answered before it was submitted."""
+        with self._lock:
+            self._accounts.hit(since_ns, lookup_ns)
+
+    def count_miss(self, spent_ns: int) -> None:
+        """Counts a request that a cache could not answer: the time to look it up and to keep it."""
+        with self._lock:
+            self._accounts.miss(spent_ns)
+
+    def submit_now(
+        self,
+        inputs: Tensors,
+        rows: int,
+        *,
+        timeout_s: float | None = None,
+        priority: int = 0,
+        queue_timeout_s: float | None = None,
+        watch: Watch | None = None,
+    ) -> Outputs:
+        """Answers a request on the calling thread, which must not be an event loop's.
+
+        Args:
+            inputs: by name, each (rows, ...).
+            rows: of the request, at most the policy's.
+            timeout_s: the caller's deadline.
+            priority: 1 is the highest; 0 is the policy's default.
+            queue_timeout_s: how long it may wait, where the policy lets requests say so.
+            watch: called with a function, to be called from any thread when the caller has left;
+                only where the request has to wait.
+
+        Returns:
+            Outputs by name, each (rows, ...).
 
         Raises:
-            OverloadedError: the queue is full.
-            DeadlineError: the timeout passed; a request that still waited is not run.
+            OverloadedError: too much waits already; it says when to try again.
+            DeadlineError: a timeout passed; a request that still waited is not run.
+            CancelledError: the caller left.
             UnavailableError: the model was unloaded.
             InferenceError: the graph failed.
         """
-        self._refuse_what_cannot_wait()
-        pending = _Pending(inputs, rows, asyncio.get_running_loop().create_future())
-        async with self._arrived:
-            self._queue.append(pending)
-            self._count_queue()
-            self._arrived.notify()
-        limit_s = self._policy.default_timeout_s if timeout_s is None else timeout_s
-        try:
-            async with asyncio.timeout(limit_s):
-                return await pending.future
-        except TimeoutError:
-            metrics.REFUSED.labels(self._model, "deadline").inc()
-            raise DeadlineError(f"model {self._model!r} did not answer in time") from None
-        finally:
-            self._forget(pending)
+        entry = Entry(inputs, rows, monotonic_ns())
+        with self._lock:
+            run = self._admit(entry, timeout_s, priority, queue_timeout_s)
+            if run is None:
+                wake = entry.wake = threading.Lock()
+                wake.acquire()
+        if run is None:
+            if watch is not None:
+                watch(lambda: self._leave(entry))
+            run = self._wait(entry, wake)
+        if run is not None:
+            self._turns.lead(entry, run)
+        return _result(entry)
 
-    def _refuse_what_cannot_wait(self) -> None:
-        if self._closed:
-            raise UnavailableError(f"model {self._model!r} was unloaded")
-        limit = self._policy.max_queue_requests
-        if limit and len(self._queue) >= limit:
-            metrics.REFUSED.labels(self._model, "queue_full").inc()
-            raise OverloadedError(f"{limit} requests wait for model {self._model!r} already")
+    def submit_soon(
+        self,
+        inputs: Tensors,
+        rows: int,
+        done: Done,
+        *,
+        timeout_s: float | None = None,
+        priority: int = 0,
+        queue_timeout_s: float | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        """As `submit_now`; returns at once where the request has to wait.
 
-    def _forget(self, pending: _Pending) -> None:
-        """Sees that a client who left is not served, and holds no place in the queue."""
-        pending.future.cancel()
-        if pending.future.cancelled():  # and was not answered
-            with suppress(ValueError):  # it was taken
-                self._queue.remove(pending)
-                self._count_queue()
+        Args:
+            inputs: see there, as for what is not named here.
+            rows: see there.
+            done: called once, with what `submit_now` returns or raises, unless this raises. It must
+                not raise, and delays others where it takes long.
+            timeout_s: see there.
+            priority: see there.
+            queue_timeout_s: see there.
+            watch: see there; it may be called after `done`.
 
-    def _count_queue(self) -> None:
-        metrics.QUEUE_REQUESTS.labels(self._model).inc(len(self._queue) - self._counted)
-        self._counted = len(self._queue)
-
-    async def _work(self) -> None:
-        while True:
-            batch = await self._next_batch()
-            if batch:
-                await self._execute(batch)
-            elif self._closed:
-                return
-
-    async def _next_batch(self) -> list[_Pending]:
-        async with self._arrived:
-            await self._arrived.wait_for(lambda: self._queue or self._closed)
-            await self._wait_for_more()
-            batch = [] if self._closed else self._take()
-            self._count_queue()
-            return batch
-
-    async def _wait_for_more(self) -> None:
-        """Waits until the queue fills a batch or its oldest request has waited long enough."""
-        policy = self._policy
-        if not (policy.merge and policy.max_queue_delay_s):
+        Raises:
+            OverloadedError: see there.
+            DeadlineError: there was no time at all.
+            UnavailableError: the model was unloaded before.
+        """
+        entry = Entry(inputs, rows, monotonic_ns(), done=done)
+        with self._lock:
+            run = self._admit(entry, timeout_s, priority, queue_timeout_s)
+        if run is not None and not self._turns.slow:
+            self._turns.lead(entry, run)
             return
-        wanted = max(policy.preferred_rows, default=policy.max_rows)
-        while self._queue and not self._closed:
-            left_s = self._queue[0].since_s + policy.max_queue_delay_s - time.monotonic()
-            if left_s <= 0 or sum(pending.rows for pending in self._queue) >= wanted:
-                return
-            try:
-                async with asyncio.timeout(left_s):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return
+        if run is not None:
+            self._turns.hand(entry, run)
+        if watch is not None:
+            watch(lambda: self._leave(entry))
+        self._limit(entry, _limits(entry))
 
-    def _take(self) -> list[_Pending]:
-        """The oldest requests that fit one batch, a preferred size where the queue holds one."""
-        batch: list[_Pending] = []
-        limit = self._rows_to_take()
-        rows = 0
-        while self._queue:
-            pending = self._queue[0]
-            if pending.future.done():
-                self._queue.popleft()
-                continue
-            if batch and (not self._policy.merge or rows + pending.rows > limit):
-                break
-            batch.append(self._queue.popleft())
-            rows += pending.rows
-        return batch
-
-    def _rows_to_take(self) -> int:
-        waiting = sum(pending.rows for pending in self._queue if not pending.future.done())
-        fitting = [rows for rows in self._policy.preferred_rows if rows <= waiting]
-        return max(fitting, default=self._policy.max_rows)
-
-    async def _execute(self, batch: list[_Pending]) -> None:
-        started_s = time.monotonic()
-        for pending in batch:
-            wait_s = started_s - pending.since_s
-            metrics.STAGE_SECONDS.labels("queue", self._model).observe(wait_s)
-        metrics.BATCH_ROWS.labels(self._model).observe(sum(pending.rows for pending in batch))
-        await self._answer(batch)
-        taken_s = time.monotonic() - started_s
-        metrics.STAGE_SECONDS.labels("infer", self._model).observe(taken_s)
-
-    async def _answer(self, batch: list[_Pending]) -> None:
-        """Runs a batch; where it fails, each of its requests alone, so that one fails no other."""
+    async def submit(
+        self,
+        inputs: Tensors,
+        rows: int,
+        *,
+        timeout_s: float | None = None,
+        priority: int = 0,
+        queue_timeout_s: float | None = None,
+    ) -> Outputs:
+        """As `submit_now`, for a coroutine; one that is cancelled leaves the queue."""
         loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outputs] = loop.create_future()
+        entry = Entry(inputs, rows, monotonic_ns(), future=future)
+        with self._lock:
+            run = self._admit(entry, timeout_s, priority, queue_timeout_s)
+        if run is not None:
+            self._turns.hand(entry, run)
+        timers = [
+            loop.call_later((limit_ns - entry.since_ns) / 1e9, self._expire, entry, limit_ns)
+            for limit_ns in _limits(entry)
+        ]
         try:
-            outputs = await loop.run_in_executor(self._executor, self._run_batch, batch)
-        except Exception as error:
-            logger.exception("model %s failed on a batch of %d", self._model, len(batch))
-            if len(batch) == 1:
-                _fail(batch[0], _as_inference_error(self._model, error))
-                return
-            for pending in batch:
-                if not pending.future.done():
-                    await self._answer([pending])
+            return await future
+        except asyncio.CancelledError:
+            self._leave(entry)
+            raise
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    def _admit(
+        self,
+        entry: Entry,
+        timeout_s: float | None,
+        priority: int,
+        queue_timeout_s: float | None,
+    ) -> Run | None:
+        """With the lock: gives a request an instance to lead with, or a place in the queue."""
+        if self._closed:
+            self._accounts.failed(entry.since_ns, Failure.OTHER)
+            raise self._unloaded()
+        if timeout_s is not None:
+            self._admission.set_deadline(entry, timeout_s)
+        run = self._turns.idle_instance()
+        if run is not None:
+            entry.stage = Stage.TAKEN
+            if entry.future is not None or (entry.done is not None and self._turns.slow):
+                entry.stage = Stage.LEADING  # others may come before the executor begins
+                self._admission.note_shapes(entry)
+            return run
+        self._admission.check(entry, timeout_s, priority, queue_timeout_s)
+        return self._turns.enter(entry)
+
+    def _wait(self, entry: Entry, wake: threading.Lock) -> Run | None:
+        """Blocks until a request is answered or given up, or is to lead: then with an instance."""
+        for limit_ns in _limits(entry):
+            if wake.acquire(timeout=max(0.0, (limit_ns - monotonic_ns()) / 1e9)):
+                break
+            with self._lock:
+                self._turns.leave_late(entry, limit_ns)
+                if entry.stage is Stage.GONE:
+                    break
+        else:
+            wake.acquire()
+        run, entry.run = entry.run, None
+        return run
+
+    def _expire(self, entry: Entry, limit_ns: int) -> None:
+        """On the event loop: a limit of a request has passed."""
+        with self._lock:
+            self._turns.leave_late(entry, limit_ns)
+        future = entry.future
+        if entry.stage is Stage.GONE and entry.error and future and not future.done():
+            future.set_exception(entry.error)
+
+    def _limit(self, entry: Entry, limits: Sequence[int]) -> None:
+        """Sees that a request with a callback keeps its limits, the next of which comes first."""
+        if limits:
+            entry.timer = TIMERS.at(limits[0], partial(self._expire_soon, entry, limits))
+            if entry.stage in OVER:  # meanwhile; whoever ended it may not have seen the timer
+                entry.timer.cancel()
+
+    def _expire_soon(self, entry: Entry, limits: Sequence[int]) -> None:
+        with self._lock:
+            late = self._turns.leave_late(entry, limits[0])
+        if late:
+            tell(entry)
+        elif entry.stage not in OVER:
+            self._limit(entry, limits[1:])
+
+    def _leave(self, entry: Entry) -> None:
+        """The caller has left: the request holds no place, is not run, and its thread is freed."""
+        if entry.stage in OVER:
             return
-        for pending, result in zip(batch, outputs, strict=True):
-            if not pending.future.done():
-                pending.future.set_result(result)
+        error = CancelledError(f"the caller of model {self._model!r} has left")
+        with self._lock:
+            left = self._turns.leave(entry, error)
+            if left:
+                self._accounts.failed(entry.since_ns, Failure.CANCELED)
+        if not left:
+            return
+        if entry.wake is not None:
+            entry.wake.release()
+        tell(entry)
 
-    def _run_batch(self, batch: list[_Pending]) -> list[dict[str, NDArray[Any]]]:
-        if len(batch) == 1:
-            return [self._run(batch[0].inputs)]
-        names = batch[0].inputs
-        merged = {
-            name: np.concatenate([pending.inputs[name] for pending in batch]) for name in names
-        }
-        outputs = self._run(merged)
-        ends = np.cumsum([pending.rows for pending in batch])[:-1]
-        parts = {name: np.split(values, ends) for name, values in outputs.items()}
-        return [{name: parts[name][i] for name in parts} for i in range(len(batch))]
+    def _unloaded(self) -> UnavailableError:
+        return UnavailableError(f"model {self._model!r} was unloaded")
 
 
-def _as_inference_error(model: str, error: Exception) -> KokeshiError:
-    """The client learns that the model failed; what it said stays in the log."""
-    if isinstance(error, KokeshiError):
-        return error
-    return InferenceError(f"model {model!r} failed to run")
+def _limits(entry: Entry) -> list[int]:
+    """When something happens to a request that still waits, in nanoseconds of the clock."""
+    return sorted({entry.hard_ns, entry.deadline_ns} - {0})
 
 
-def _fail(pending: _Pending, error: KokeshiError) -> None:
-    if not pending.future.done():
-        pending.future.set_exception(error)
+def _result(entry: Entry) -> Outputs:
+    error, entry.error = entry.error, None
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # or it would hold this frame, which holds it
+    assert entry.outputs is not None  # it was answered
+    return entry.outputs
