@@ -6,9 +6,9 @@ out through its own ModelConfig call.
 
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import Final, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from kokeshi.contract import ImageInput, Input, Meaning, Output, Record, Task
 from kokeshi.errors import DimensionError, WrongTaskError
@@ -70,6 +70,70 @@ class Threshold(Record):
     calibrated_on: str
 
 
+class Speed(Record):
+    """What one candidate reached at one batch size, with every caller waiting for its answer."""
+
+    batch_size: int
+    rows_per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+class Fidelity(Record):
+    """How well one output of a candidate agrees with the graph's in fp32, on images."""
+
+    output: str
+    measure: str  # "cosine", "top-10 overlap", "top-1 agreement", "mIoU"
+    mean: float
+    worst: float  # image
+    bound: float  # for the mean
+
+
+class Candidate(Record):
+    """One way to run the graph that was measured."""
+
+    name: str  # "openvino bf16, 1 x 2 threads"
+    runtime: str  # "onnxruntime", "openvino", "cuda", "tensorrt"
+    precision: str  # "FP32", "FP16", "BF16", "INT8"
+    file: str  # in the version's folder
+    instances: int = 1
+    threads: int = 1  # of each instance
+    speeds: tuple[Speed, ...] = ()
+    fidelity: tuple[Fidelity, ...] = ()
+    peak_bytes: int = 0  # resident memory of the process that ran it
+    failed: str = ""  # why it could not be measured
+
+    @property
+    def faithful(self) -> bool:
+        """Whether it was measured and keeps every bound."""
+        return not self.failed and all(one.mean >= one.bound for one in self.fidelity)
+
+
+class Tuning(Record):
+    """What was measured of the ways to run the graph on one machine, and what was chosen."""
+
+    hardware: str  # what the choice holds for
+    date: str  # ISO 8601
+    versions: dict[str, str]  # distribution -> version
+    goal: Literal["throughput", "latency"]
+    images: str  # what the fidelity was measured on
+    calibration: str = ""  # what int8 graphs were calibrated on
+    chosen: str  # name of a candidate
+    candidates: tuple[Candidate, ...]
+    files: dict[str, str] = Field(default_factory=dict)  # graphs made: name -> sha256
+
+    @property
+    def choice(self) -> Candidate:
+        """The candidate that was chosen."""
+        return next(one for one in self.candidates if one.name == self.chosen)
+
+    @model_validator(mode="after")
+    def _chose_a_candidate(self) -> Self:
+        if self.chosen not in {one.name for one in self.candidates}:
+            raise ValueError(f"{self.chosen!r} is none of the candidates")
+        return self
+
+
 class Card(Record):
     """Everything the server needs to know of one graph."""
 
@@ -92,6 +156,18 @@ class Card(Record):
     compatible_with: tuple[str, ...] = ()
     parity: Parity
     exported_by: dict[str, str]  # distribution -> version
+    tuning: Tuning | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_tuned(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Servers from before the field existed take no name that they do not know."""
+        fields = write(self)
+        return {name: each for name, each in fields.items() if name != "tuning" or each is not None}
+
+    def digest_of(self, file: str) -> str:
+        """The sha256 that a graph in the version's folder must have, as `model_sha256` is made."""
+        made = self.tuning.files if self.tuning else {}
+        return made.get(file, self.model_sha256)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
