@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import grpc
 import pytest
+from grpc import aio
 from grpc.aio import AioRpcError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -34,7 +35,7 @@ def asking(service: str) -> health_pb2.HealthCheckRequest:
     return health_pb2.HealthCheckRequest(service=service)
 
 
-@pytest.mark.parametrize("name", ["", *SERVICES])
+@pytest.mark.parametrize("name", ["", *SERVICES, "inference.GRPCInferenceService"])
 async def test_every_service_serves(health, name):
     assert (await health.Check(asking(name))).status == SERVING
 
@@ -85,7 +86,7 @@ async def test_reflection_tells_services_and_messages(both):
             return set(database.get_services()), file.name
 
     services, file = await asyncio.to_thread(names)
-    assert set(SERVICES) | {"grpc.health.v1.Health"} <= services
+    assert set(SERVICES) | {"grpc.health.v1.Health", "inference.GRPCInferenceService"} <= services
     assert file == "kokeshi/v1/vision.proto"
 
 
@@ -146,6 +147,19 @@ async def test_a_client_that_leaves_cancels_the_handler(both):
     await running.wait()
     call.cancel()
     await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_a_client_may_ping_as_often_as_it_likes(both):
+    # a second is the least that the client's own core allows; the third ping used to be the last
+    options = [
+        ("grpc.keepalive_time_ms", 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    async with aio.insecure_channel(both.address, options=options) as channel:
+        await health_pb2_grpc.HealthStub(channel).Check(asking(""))
+        await asyncio.sleep(3.5)
+        assert channel.get_state() is grpc.ChannelConnectivity.READY
 
 
 async def test_the_request_id_comes_back_where_it_is_sane(both):

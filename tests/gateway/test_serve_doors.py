@@ -15,7 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kokeshi import metrics
 from kokeshi.errors import SetupError
-from kokeshi.gateway.serve import doors, run, serve
+from kokeshi.gateway.serve import DoorOptions, doors, run, serve
+from kokeshi.trace import TRACE
 from kokeshi.v1 import inputs_pb2, vision_pb2, vision_pb2_grpc
 
 FREE = {"http": "127.0.0.1:0", "grpc": "127.0.0.1:0"}
@@ -168,6 +169,48 @@ async def test_an_address_is_host_and_port(service, door, address):
     with pytest.raises(SetupError, match="host:port"):
         async with doors(service, **{**FREE, door: address}):
             raise AssertionError("the doors opened")
+
+
+async def test_workers_can_share_ports(service):
+    sharing = DoorOptions(reuse_port=True)
+    async with doors(service, **FREE, options=sharing) as first:
+        shared = {"http": first.http, "grpc": first.grpc}
+        async with doors(service, **shared, options=sharing) as second:
+            assert second == first
+            async with httpx.AsyncClient() as client:
+                response = await client.get(f"http://{first.http}/v1/health/live")
+                assert response.status_code == 200
+
+
+async def test_an_idle_connection_is_kept_as_long_as_it_is_said(service):
+    async with doors(service, **FREE, options=DoorOptions(keep_alive_s=1)) as addresses:
+        reader, writer = await asyncio.open_connection(*addresses.http.split(":"))
+        writer.write(b"GET /v1/health/live HTTP/1.1\r\nhost: kokeshi\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        started_s = time.monotonic()
+        await asyncio.wait_for(reader.read(), 5)  # to the end of the connection
+        assert 0.5 < time.monotonic() - started_s < 3
+        writer.close()
+
+
+async def test_the_trace_of_a_request_is_known_to_what_answers_it(service):
+    seen = []
+
+    class Seeing(type(service)):
+        async def embed(self, *args, **kwargs):
+            seen.append(dict(TRACE.get()))
+            return await super().embed(*args, **kwargs)
+
+    service.__class__ = Seeing
+    parent = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    async with doors(service, **FREE) as addresses, httpx.AsyncClient() as client:
+        for headers in (parent, {}):
+            await client.post(
+                f"http://{addresses.http}/v1/models/pair/embed",
+                json={"inputs": [{"text": "red"}]},
+                headers=headers,
+            )
+    assert seen == [parent, {}]
 
 
 def test_it_runs_on_uvloop():

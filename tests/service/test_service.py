@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image as Picture
 
 from kokeshi import metrics
 from kokeshi.engines.embedded import EmbeddedEngine
+from kokeshi.engines.protocol import Wanted
 from kokeshi.errors import (
     AlreadyExistsError,
     DeadlineError,
@@ -428,3 +431,32 @@ async def test_server_and_models_describe_themselves(service):
     }  # fmt: skip
     assert service.model("colours").card.labels == ("red", "green", "blue")
     assert service.info().engine == "embedded"
+
+
+async def test_a_call_that_a_swap_overtook_is_answered_by_the_version_that_took_over(
+    tiny_repository, make_picture, tmp_path, monkeypatch
+):
+    repository = Path(shutil.copytree(tiny_repository, tmp_path / "models"))
+    engine = EmbeddedEngine(repository, threads=1, wanted=Wanted("explicit", models=("*",)))
+    service = Service(engine, ImagePool(2), EmbeddedStore(tmp_path / "data"), Limits())
+    await service.start()
+    prepare = service._images.prepare
+    asked = [Image(make_picture("red"))]
+
+    async def slow(*args):
+        monkeypatch.undo()
+        card = service.card("colours").model_copy(update={"version": 2})
+        shutil.copytree(repository / "colours" / "1", repository / "colours" / "2")
+        (repository / "colours" / "2" / "card.json").write_text(card.model_dump_json())
+        await service.load("colours")
+        return await prepare(*args)
+
+    monkeypatch.setattr(service._images, "prepare", slow)
+    try:
+        answer = await service.classify("colours", asked)
+        assert answer.model.version == 2
+        assert answer.results[0].labels[0].name == "red"
+        with pytest.raises(ModelNotFoundError):
+            await service.classify("colours", asked, version=1)
+    finally:
+        await service.close()

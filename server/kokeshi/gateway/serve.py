@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import uvicorn
-from grpc import aio
 
 from kokeshi.errors import SetupError
 from kokeshi.gateway.grpc import make_grpc_server
+from kokeshi.gateway.grpc.server import MAX_CALLS, THREADS
+from kokeshi.gateway.grpc.streams import MAX_STREAMS
+from kokeshi.gateway.grpc.wire import Server
 from kokeshi.gateway.http import make_app
 from kokeshi.gateway.readiness import Readiness
 from kokeshi.service import Service
@@ -40,6 +42,28 @@ class Addresses:
         return f"http://{self.http}  grpc://{self.grpc}"
 
 
+@dataclass(frozen=True)
+class DoorOptions:
+    """How the doors treat connections and calls.
+
+    Args:
+        keep_alive_s: how long an idle HTTP connection is kept.
+        threads: of gRPC at most, for methods that block; one is kept for everything else.
+        max_calls: of gRPC under way at once, but for probes; what comes beyond is refused.
+        max_streams: of KServe over gRPC at once; each holds a thread.
+        reuse_port: whether other processes may listen on the same ports, for gateway workers.
+    """
+
+    keep_alive_s: int = KEEP_ALIVE_S
+    threads: int = THREADS
+    max_calls: int = MAX_CALLS
+    max_streams: int = MAX_STREAMS
+    reuse_port: bool = False
+
+
+DEFAULTS: Final = DoorOptions()
+
+
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Runs a coroutine on uvloop's event loop, or the standard library's where there is none."""
     try:
@@ -63,6 +87,7 @@ async def serve(
     grpc: str,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
     notice_s: float = NOTICE_S,
+    options: DoorOptions = DEFAULTS,
     on_open: Callable[[Addresses], None] = announce,
 ) -> Addresses:
     """Answers requests until SIGTERM or SIGINT; a second signal ends the process at once.
@@ -76,6 +101,7 @@ async def serve(
         grpc: host:port; port 0 takes a free one.
         drain_timeout_s: how long requests in flight may take after the signal.
         notice_s: between health's "not ready" and the closing of the doors.
+        options: of both doors.
         on_open: told the addresses when both doors are open.
 
     Returns:
@@ -87,7 +113,12 @@ async def serve(
     stop = asyncio.Event()
     with _signals(stop.set):
         async with doors(
-            service, http=http, grpc=grpc, drain_timeout_s=drain_timeout_s, notice_s=notice_s
+            service,
+            http=http,
+            grpc=grpc,
+            drain_timeout_s=drain_timeout_s,
+            notice_s=notice_s,
+            options=options,
         ) as addresses:
             on_open(addresses)
             await stop.wait()
@@ -122,6 +153,7 @@ async def doors(
     grpc: str,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
     notice_s: float = 0.0,
+    options: DoorOptions = DEFAULTS,
 ) -> AsyncIterator[Addresses]:
     """Both doors, open inside the context. See `serve`.
 
@@ -129,14 +161,14 @@ async def doors(
         SetupError: an address cannot be listened on.
     """
     readiness = Readiness(service)
-    with _listening(http) as http_socket:
-        grpc_server = make_grpc_server(service, readiness)
+    with _listening(http, reuse_port=options.reuse_port) as http_socket:
+        grpc_server = _grpc_server(service, readiness, options)
         grpc_port = _add_port(grpc_server, grpc)
-        http_server = _http_server(service, readiness, drain_timeout_s)
+        http_server = _http_server(service, readiness, drain_timeout_s, options.keep_alive_s)
         http_port = http_socket.getsockname()[1]
         http_task = asyncio.create_task(http_server.serve(sockets=[http_socket]))
         try:
-            await asyncio.shield(grpc_server.start())  # half a start could not be stopped
+            await grpc_server.start()
             await _opened(http_server, http_task)
             yield Addresses(f"{_host(http)}:{http_port}", f"{_host(grpc)}:{grpc_port}")
         finally:
@@ -167,7 +199,20 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _http_server(service: Service, readiness: Readiness, drain_timeout_s: float) -> _Uvicorn:
+def _grpc_server(service: Service, readiness: Readiness, options: DoorOptions) -> Server:
+    return make_grpc_server(
+        service,
+        readiness,
+        threads=options.threads,
+        max_calls=options.max_calls,
+        max_streams=options.max_streams,
+        reuse_port=options.reuse_port,
+    )
+
+
+def _http_server(
+    service: Service, readiness: Readiness, drain_timeout_s: float, keep_alive_s: int
+) -> _Uvicorn:
     config = uvicorn.Config(
         make_app(service, readiness),
         http="httptools",
@@ -177,7 +222,7 @@ def _http_server(service: Service, readiness: Readiness, drain_timeout_s: float)
         log_level="warning",
         access_log=False,  # gateway.logs writes the line of a request
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=keep_alive_s,
         timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
     )
     return _Uvicorn(config)
@@ -199,7 +244,7 @@ def _port(address: str) -> int:
     return int(port)
 
 
-def _listening(address: str) -> socket.socket:
+def _listening(address: str, *, reuse_port: bool) -> socket.socket:
     """A bound socket for the HTTP door.
 
     Raises:
@@ -208,7 +253,7 @@ def _listening(address: str) -> socket.socket:
     port, host = _port(address), _host(address).strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family, reuse_port=reuse_port)
     except OSError as error:
         raise SetupError(f"cannot listen on http address {address}: {error.strerror}") from error
     # Connections inherit it. An answer is two writes, and without it the second waits 40 ms for the
@@ -217,7 +262,7 @@ def _listening(address: str) -> socket.socket:
     return listening
 
 
-def _add_port(server: aio.Server, address: str) -> int:
+def _add_port(server: Server, address: str) -> int:
     """Binds the gRPC door.
 
     Raises:

@@ -1,10 +1,13 @@
 """The service: what Kokeshi does, in front of engines and collections and behind both doors."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kokeshi import __version__, metrics
-from kokeshi.engines.protocol import Engine, State
+from kokeshi.card import Card
+from kokeshi.engines.config import ModelConfig
+from kokeshi.engines.protocol import Engine, ModelStatus, State
+from kokeshi.engines.statistics import ModelStatistics
 from kokeshi.errors import ModelNotFoundError
 from kokeshi.images import ImagePool
 from kokeshi.index import Store
@@ -12,6 +15,8 @@ from kokeshi.service import compare, embed, segment
 from kokeshi.service.classify import Classifier
 from kokeshi.service.collections import Collections
 from kokeshi.service.run import Runner
+from kokeshi.service.swaps import survives_swaps
+from kokeshi.service.tensors import Tensors
 from kokeshi.service.types import (
     Classified,
     CollectionInfo,
@@ -53,6 +58,7 @@ class Service:
         self._engine = engine
         self._images = images
         self._runner = Runner(engine, images, limits)
+        self.tensors = Tensors(engine, self._runner, limits)
         self._classifier = Classifier(self._runner, limits)
         self._collections = Collections(self._runner, store, limits)
         self._started_s = time.monotonic()
@@ -61,6 +67,7 @@ class Service:
         """Loads the models."""
         metrics.BUILD.info({"version": __version__, "engine": self._engine.name})
         metrics.DECODE_QUEUE.set_function(lambda: self._images.queue_depth)
+        self.tensors.start()
         await self._engine.start()
         await self._collections.list()  # says how many items each keeps
 
@@ -70,6 +77,7 @@ class Service:
         self._collections.close()
         self._images.close()
 
+    @survives_swaps
     async def classify(
         self,
         model: str,
@@ -108,6 +116,7 @@ class Service:
             timeout_s=timeout_s,
         )
 
+    @survives_swaps
     async def segment(
         self,
         model: str,
@@ -138,6 +147,7 @@ class Service:
             timeout_s=timeout_s,
         )
 
+    @survives_swaps
     async def embed(
         self,
         model: str,
@@ -171,6 +181,7 @@ class Service:
             timeout_s=timeout_s,
         )
 
+    @survives_swaps
     async def compare(
         self,
         model: str,
@@ -214,6 +225,7 @@ class Service:
         """Removes a collection with all its items."""
         await self._collections.drop(name)
 
+    @survives_swaps
     async def add_items(
         self,
         collection: str,
@@ -274,6 +286,7 @@ class Service:
         """Removes items; the count is of those that existed."""
         return await self._collections.delete(collection, ids)
 
+    @survives_swaps
     async def search(
         self,
         collection: str,
@@ -342,8 +355,11 @@ class Service:
 
     def ready(self) -> bool:
         """Whether every model that can be served answers; one that failed does not hold it up."""
-        states = {status.state for status in self._engine.models()}
-        return State.READY in states and not states & {State.LOADING, State.WARMING}
+        statuses = self._engine.models()
+        under_way = {State.LOADING, State.BUILDING, State.WARMING}
+        return any(status.answers for status in statuses) and not any(
+            status.state in under_way for status in statuses
+        )
 
     def info(self) -> ServerInfo:
         """What this server is."""
@@ -354,3 +370,53 @@ class Service:
             time.monotonic() - self._started_s,
             self.limits,
         )
+
+    def index(self) -> Sequence[ModelStatus]:
+        """Every version of every model, with its progress; see `Engine.models`."""
+        return self._engine.models()
+
+    def counted(self) -> Sequence[ModelStatistics]:
+        """The newest statistics that need no waiting; see `Engine.counted`."""
+        return self._engine.counted()
+
+    def path(self) -> str:
+        """How tensors reach what runs the models; see `Engine.path`."""
+        return self._engine.path()
+
+    def model_ready(self, name: str, version: int = 0) -> bool:
+        """Whether a version of a model answers; 0 is any."""
+        return any(
+            status.answers
+            for status in self._engine.models()
+            if status.name == name and version in (0, status.version)
+        )
+
+    def config(self, model: str, version: int = 0) -> ModelConfig:
+        """The configuration of a version that answers; see `Engine.config`."""
+        return self._engine.config(model, version)
+
+    def pbtxt(self, model: str, version: int = 0) -> str:
+        """Its text, with all that Kokeshi does not read; see `Engine.pbtxt`."""
+        return self._engine.pbtxt(model, version)
+
+    def card(self, model: str, version: int = 0) -> Card:
+        """The card of a version that answers; see `Engine.card`."""
+        return self._engine.card(model, version)
+
+    def file(self, model: str, name: str) -> bytes:
+        """A file of a model's folder; see `Engine.file`."""
+        return self._engine.file(model, name)
+
+    async def statistics(self, model: str = "", version: int = 0) -> Sequence[ModelStatistics]:
+        """What happened to the requests so far; see `Engine.statistics`."""
+        return await self._engine.statistics(model, version)
+
+    async def load(
+        self, model: str, config: str = "", files: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Loads a model, or loads it again; see `Engine.load`."""
+        await self._engine.load(model, config, files)
+
+    async def unload(self, model: str) -> None:
+        """Stops serving a model; see `Engine.unload`."""
+        await self._engine.unload(model)

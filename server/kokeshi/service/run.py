@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kokeshi import metrics
 from kokeshi.card import Card
 from kokeshi.contract import ImageInput, TextInput
-from kokeshi.engines.protocol import Engine
+from kokeshi.engines.protocol import Engine, Request
 from kokeshi.errors import (
     DeadlineError,
     InvalidRequestError,
@@ -152,11 +152,13 @@ class Runner:
 
         async def infer(batch: Sequence[Row]) -> dict[str, NDArray[Any]]:
             return await self._engine.infer(
-                card.name,
-                {card.input.name: await _stacked(batch)},
-                outputs=outputs,
-                version=card.version,
-                timeout_s=left_s,
+                Request(
+                    card.name,
+                    {card.input.name: await _stacked(batch)},
+                    outputs=outputs,
+                    version=card.version,
+                    timeout_s=left_s,
+                )
             )
 
         return await together(

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from kokeshi.errors import (
     AlreadyExistsError,
+    CancelledError,
     DeadlineError,
     InvalidRequestError,
     KokeshiError,
@@ -38,6 +39,7 @@ ERRORS: Final[Mapping[str, type[KokeshiError]]] = {
         OverloadedError,
         UnavailableError,
         DeadlineError,
+        CancelledError,
         UnimplementedError,
     )
 }

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Collection
 from typing import Final
 
-from grpc.aio import ServicerContext
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kokeshi.errors import NotFoundError
+from kokeshi.gateway.grpc.rpc import Rpc
 from kokeshi.gateway.readiness import Readiness
 
 # How late a watcher may learn that a model became ready; draining is told at once.
@@ -26,7 +26,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._services = frozenset(services) | {""}
 
     async def Check(
-        self, request: health_pb2.HealthCheckRequest, context: ServicerContext
+        self, request: health_pb2.HealthCheckRequest, context: Rpc
     ) -> health_pb2.HealthCheckResponse:
         """The state now.
 
@@ -38,7 +38,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         return health_pb2.HealthCheckResponse(status=self._status())
 
     async def Watch(
-        self, request: health_pb2.HealthCheckRequest, context: ServicerContext
+        self, request: health_pb2.HealthCheckRequest, context: Rpc
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """The state now and after each change, until the doors close.
 

@@ -1,112 +1,134 @@
 """The one place of this door that names, times and counts calls and turns errors into statuses."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Final, NamedTuple
 
-import grpc
 from google.protobuf.message import DecodeError
-from grpc.aio import ServerInterceptor, ServicerContext
+from grpc import RpcMethodHandler
 
-from kokeshi import metrics
-from kokeshi.errors import InvalidRequestError
+from kokeshi.errors import InvalidRequestError, KokeshiError
 from kokeshi.gateway.calls import (
     INTERNAL_MESSAGE,
     REQUEST_ID,
     RETRY_AFTER_MS,
-    UNKNOWN,
     Call,
-    current,
     for_client,
     message_of,
     recorded,
     request_id,
     retry_after_s,
 )
+from kokeshi.gateway.grpc.rpc import Metadata, Reply, Rpc
+from kokeshi.trace import HEADERS
 
-logger = logging.getLogger(__name__)
+logger: Final = logging.getLogger(__name__)
 
-Handler = Callable[[Any, ServicerContext], Awaitable[Any]]
-Read = Callable[[bytes], Any]
+StatusOf = Callable[[KokeshiError], str]
 
-
-class CallInterceptor(ServerInterceptor):
-    """Wraps every method that answers once; health watches and reflection stream their own way."""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler | None:
-        """See `grpc.aio.ServerInterceptor`."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            metrics.REQUESTS.labels("grpc", UNKNOWN, "UNIMPLEMENTED").inc()
-            return None
-        if handler.response_streaming:
-            return handler
-        name = handler_call_details.method.rpartition("/")[2]
-        read: Read = handler.request_deserializer
-        # Messages are read inside the wrapped call: what is no such message is a bad request, where
-        # grpc's own deserialising would answer UNKNOWN.
-        if handler.request_streaming:
-            wrapped = _wrapped(name, _reading_each(handler.stream_unary, read))
-            return grpc.stream_unary_rpc_method_handler(wrapped, None, handler.response_serializer)
-        wrapped = _wrapped(name, _reading(handler.unary_unary, read))
-        return grpc.unary_unary_rpc_method_handler(wrapped, None, handler.response_serializer)
+# Fields of requests that name a model: kokeshi.v1's and KServe's.
+MODEL_FIELDS: Final = ("model", "model_name")
 
 
-def _wrapped(name: str, method: Handler) -> Handler:
-    async def answer(request: Any, context: ServicerContext) -> Any:  # noqa: ANN401 - any message
-        offered = dict(context.invocation_metadata() or ()).get(REQUEST_ID)
-        call = Call("grpc", request_id(offered if isinstance(offered, str) else None), name)
-        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+def own_code(error: KokeshiError) -> str:
+    """The house's own table of statuses."""
+    return error.code
+
+
+class Method(NamedTuple):
+    """One RPC: how its messages are read and written, and how its errors are told."""
+
+    name: str
+    behaviour: Callable[..., Any]
+    read: Callable[[bytes], Any]
+    write: Callable[[Any], bytes]
+    status_of: StatusOf = own_code
+
+    def called(self, rpc: Rpc) -> Call:
+        """The call that begins, under its request id and trace."""
+        offered, trace = None, {}
+        for key, value in rpc.invocation_metadata():
+            if key == REQUEST_ID and isinstance(value, str):
+                offered = value
+            elif key in HEADERS and isinstance(value, str):
+                trace[key] = value
+        return Call("grpc", request_id(offered), self.name, trace=trace)
+
+    def message(self, data: bytes, call: Call | None = None) -> Any:  # noqa: ANN401 - any message
+        """A request, read inside the call: grpc itself answers UNKNOWN to what is none.
+
+        Raises:
+            InvalidRequestError: it is no message of this method.
+        """
+        try:
+            request = self.read(data)
+        except DecodeError as error:
+            raise InvalidRequestError("the request is not a message of this method") from error
+        field = _model_field(request.DESCRIPTOR)
+        if call is not None and field:
+            call.model = getattr(request, field)
+        return request
+
+    def answered(self, call: Call, answer: Any) -> Reply:  # noqa: ANN401 - any message
+        """The end of a call that went well."""
+        return Reply(self.write(answer), trailers=_trailers(call))
+
+    def ended(self, call: Call) -> Reply:
+        """The end of a stream that went well."""
+        return Reply(trailers=_trailers(call))
+
+    def refuse(self, rpc: Rpc, error: KokeshiError) -> None:
+        """Ends and records a call whose method is not to run."""
+        call = self.called(rpc)
         with recorded(call):
-            try:
-                return await method(request, context)
-            except Exception as error:
-                if for_client(error):
-                    call.code = error.code
-                    await _abort(context, call, message_of(error), retry_after_s(error))
-                logger.exception("%s failed", name)
-                call.code = "INTERNAL"
-                await _abort(context, call, INTERNAL_MESSAGE)
+            reply = self.failed(call, rpc, error)
+        rpc.finish(reply)
 
-    return answer
+    def failed(self, call: Call, rpc: Rpc, error: Exception) -> Reply:
+        """The end of a call that did not; what is not for the client is logged."""
+        if for_client(error):
+            call.code = self.status_of(error)
+            return _refused(call, error)
+        if isinstance(error, NotImplementedError) and rpc.declared.code != "OK":
+            call.code = rpc.declared.code  # a method that a servicer left as it was generated
+            return rpc.declared._replace(trailers=_trailers(call))
+        logger.error("%s failed", self.name, exc_info=error)
+        call.code = "INTERNAL"
+        return Reply(code=call.code, details=INTERNAL_MESSAGE, trailers=_trailers(call))
 
 
-async def _abort(
-    context: ServicerContext, call: Call, message: str, wait_s: float | None = None
-) -> NoReturn:
-    metadata = [(REQUEST_ID, call.request_id)]
+def method_of(path: str, handler: RpcMethodHandler, statuses: Mapping[str, StatusOf]) -> Method:
+    """The method that generated code registered.
+
+    Args:
+        path: "/service/method".
+        handler: of the method.
+        statuses: by full name of a service, the status of an error where it is not the house's own.
+    """
+    _, service, name = path.split("/")
+    behaviour = (
+        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    )
+    status_of = statuses.get(service, own_code)
+    read, write = handler.request_deserializer, handler.response_serializer
+    return Method(name, behaviour, read, write, status_of)
+
+
+def _refused(call: Call, error: KokeshiError) -> Reply:
+    """The end of a call with an error for the client, under the code that the call has."""
+    told = _trailers(call)
+    wait_s = retry_after_s(error)
     if wait_s is not None:
-        metadata.append((RETRY_AFTER_MS, str(round(wait_s * 1000))))
-    await context.abort(grpc.StatusCode[call.code], message, tuple(metadata))
-    raise AssertionError("abort always raises")
+        told = (*told, (RETRY_AFTER_MS, str(round(wait_s * 1000))))
+    return Reply(code=call.code, details=message_of(error), trailers=told)
 
 
-def _reading(method: Handler, read: Read) -> Handler:
-    async def answer(data: bytes, context: ServicerContext) -> Any:  # noqa: ANN401 - any message
-        request = _message(read, data)
-        current().model = getattr(request, "model", "")
-        return await method(request, context)
-
-    return answer
+def _trailers(call: Call) -> Metadata:
+    """What every answer ends with."""
+    return ((REQUEST_ID, call.request_id),)
 
 
-def _reading_each(method: Handler, read: Read) -> Handler:
-    async def messages(stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for data in stream:
-            yield _message(read, data)
-
-    async def answer(stream: AsyncIterator[bytes], context: ServicerContext) -> Any:  # noqa: ANN401 - any message
-        return await method(messages(stream), context)
-
-    return answer
-
-
-def _message(read: Read, data: bytes) -> Any:  # noqa: ANN401 - any message
-    try:
-        return read(data)
-    except DecodeError as error:
-        raise InvalidRequestError("the request is not a message of this method") from error
+@cache
+def _model_field(descriptor: Any) -> str:  # noqa: ANN401 - protobuf's descriptor of a message
+    return next((name for name in MODEL_FIELDS if name in descriptor.fields_by_name), "")

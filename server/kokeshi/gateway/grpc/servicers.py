@@ -2,10 +2,9 @@
 
 from collections.abc import AsyncIterator
 
-from grpc.aio import ServicerContext
-
 from kokeshi.gateway.aside import aside, found_bytes, segmented_bytes
 from kokeshi.gateway.grpc import pack, unpack
+from kokeshi.gateway.grpc.rpc import Rpc
 from kokeshi.gateway.grpc.unpack import optional
 from kokeshi.gateway.ingest import Batch, add_batches
 from kokeshi.service import Service
@@ -22,9 +21,7 @@ class VisionServicer(vision_pb2_grpc.VisionServicer):
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def Classify(
-        self, request: vpb.ClassifyRequest, context: ServicerContext
-    ) -> vpb.ClassifyResponse:
+    async def Classify(self, request: vpb.ClassifyRequest, context: Rpc) -> vpb.ClassifyResponse:
         """See vision.proto."""
         answer = await self._service.classify(
             request.model,
@@ -39,9 +36,7 @@ class VisionServicer(vision_pb2_grpc.VisionServicer):
         )
         return pack.classified(answer)
 
-    async def Segment(
-        self, request: vpb.SegmentRequest, context: ServicerContext
-    ) -> vpb.SegmentResponse:
+    async def Segment(self, request: vpb.SegmentRequest, context: Rpc) -> vpb.SegmentResponse:
         """See vision.proto."""
         answer = await self._service.segment(
             request.model,
@@ -53,7 +48,7 @@ class VisionServicer(vision_pb2_grpc.VisionServicer):
         )
         return await aside(segmented_bytes(answer), lambda: pack.segmented(answer))
 
-    async def Embed(self, request: vpb.EmbedRequest, context: ServicerContext) -> vpb.EmbedResponse:
+    async def Embed(self, request: vpb.EmbedRequest, context: Rpc) -> vpb.EmbedResponse:
         """See vision.proto."""
         answer = await self._service.embed(
             request.model,
@@ -68,9 +63,7 @@ class VisionServicer(vision_pb2_grpc.VisionServicer):
         )
         return pack.embedded(answer)
 
-    async def Compare(
-        self, request: vpb.CompareRequest, context: ServicerContext
-    ) -> vpb.CompareResponse:
+    async def Compare(self, request: vpb.CompareRequest, context: Rpc) -> vpb.CompareResponse:
         """See vision.proto."""
         answer = await self._service.compare(
             request.model,
@@ -90,7 +83,7 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
         self._service = service
 
     async def CreateCollection(
-        self, request: cpb.CreateCollectionRequest, context: ServicerContext
+        self, request: cpb.CreateCollectionRequest, context: Rpc
     ) -> cpb.Collection:
         """See collections.proto."""
         info = await self._service.create_collection(
@@ -102,28 +95,26 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
         return pack.collection(info)
 
     async def ListCollections(
-        self, request: cpb.ListCollectionsRequest, context: ServicerContext
+        self, request: cpb.ListCollectionsRequest, context: Rpc
     ) -> cpb.ListCollectionsResponse:
         """See collections.proto."""
         infos = await self._service.list_collections()
         return cpb.ListCollectionsResponse(collections=[pack.collection(info) for info in infos])
 
     async def DescribeCollection(
-        self, request: cpb.DescribeCollectionRequest, context: ServicerContext
+        self, request: cpb.DescribeCollectionRequest, context: Rpc
     ) -> cpb.Collection:
         """See collections.proto."""
         return pack.collection(await self._service.describe_collection(request.name))
 
     async def DeleteCollection(
-        self, request: cpb.DeleteCollectionRequest, context: ServicerContext
+        self, request: cpb.DeleteCollectionRequest, context: Rpc
     ) -> cpb.DeleteCollectionResponse:
         """See collections.proto."""
         await self._service.delete_collection(request.name)
         return cpb.DeleteCollectionResponse()
 
-    async def AddItems(
-        self, request: cpb.AddItemsRequest, context: ServicerContext
-    ) -> cpb.AddItemsResponse:
+    async def AddItems(self, request: cpb.AddItemsRequest, context: Rpc) -> cpb.AddItemsResponse:
         """See collections.proto."""
         batch = unpack.batch(request)
         written = await self._service.add_items(
@@ -137,7 +128,7 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
         return cpb.AddItemsResponse(count=written.count, sequence=written.sequence)
 
     async def AddItemsStream(
-        self, requests: AsyncIterator[cpb.AddItemsRequest], context: ServicerContext
+        self, requests: AsyncIterator[cpb.AddItemsRequest], context: Rpc
     ) -> cpb.AddItemsResponse:
         """See collections.proto."""
 
@@ -148,18 +139,14 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
         written = await add_batches(self._service, batches(), context.time_remaining)
         return cpb.AddItemsResponse(count=written.count, sequence=written.sequence)
 
-    async def GetItems(
-        self, request: cpb.GetItemsRequest, context: ServicerContext
-    ) -> cpb.GetItemsResponse:
+    async def GetItems(self, request: cpb.GetItemsRequest, context: Rpc) -> cpb.GetItemsResponse:
         """See collections.proto."""
         items = await self._service.get_items(
             request.collection, list(request.ids), with_vectors=request.with_vectors
         )
         return cpb.GetItemsResponse(items=[pack.item(item) for item in items])
 
-    async def ListItems(
-        self, request: cpb.ListItemsRequest, context: ServicerContext
-    ) -> cpb.ListItemsResponse:
+    async def ListItems(self, request: cpb.ListItemsRequest, context: Rpc) -> cpb.ListItemsResponse:
         """See collections.proto."""
         page = await self._service.list_items(
             request.collection,
@@ -171,15 +158,13 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
         return cpb.ListItemsResponse(items=items, next_page_token=page.next_page_token)
 
     async def DeleteItems(
-        self, request: cpb.DeleteItemsRequest, context: ServicerContext
+        self, request: cpb.DeleteItemsRequest, context: Rpc
     ) -> cpb.DeleteItemsResponse:
         """See collections.proto."""
         written = await self._service.delete_items(request.collection, list(request.ids))
         return cpb.DeleteItemsResponse(count=written.count, sequence=written.sequence)
 
-    async def Search(
-        self, request: cpb.SearchRequest, context: ServicerContext
-    ) -> cpb.SearchResponse:
+    async def Search(self, request: cpb.SearchRequest, context: Rpc) -> cpb.SearchResponse:
         """See collections.proto."""
         answer = await self._service.search(
             request.collection,
@@ -203,21 +188,19 @@ class ServerServicer(server_pb2_grpc.ServerServicer):
         self._service = service
 
     async def GetServerInfo(
-        self, request: spb.GetServerInfoRequest, context: ServicerContext
+        self, request: spb.GetServerInfoRequest, context: Rpc
     ) -> spb.ServerInfo:
         """See server.proto."""
         return pack.server_info(self._service.info())
 
     async def ListModels(
-        self, request: spb.ListModelsRequest, context: ServicerContext
+        self, request: spb.ListModelsRequest, context: Rpc
     ) -> spb.ListModelsResponse:
         """See server.proto."""
         models = [pack.model(info) for info in self._service.models()]
         return spb.ListModelsResponse(models=models)
 
-    async def DescribeModel(
-        self, request: spb.DescribeModelRequest, context: ServicerContext
-    ) -> spb.Model:
+    async def DescribeModel(self, request: spb.DescribeModelRequest, context: Rpc) -> spb.Model:
         """See server.proto."""
         info = self._service.model(request.name, request.version)
         return pack.model(info, with_card=True)

@@ -5,12 +5,13 @@ from typing import Final
 from fastapi import FastAPI
 
 from kokeshi import __version__
-from kokeshi.gateway.http import collections, docs, openai, server, vision
+from kokeshi.gateway.http import collections, docs, openai, server, v2, vision
 from kokeshi.gateway.http.errors import answer_errors
 from kokeshi.gateway.http.hangup import Hangup
 from kokeshi.gateway.http.openapi import ERRORS, document
 from kokeshi.gateway.http.recorder import Recorder
 from kokeshi.gateway.readiness import Readiness
+from kokeshi.gateway.triton_metrics import COLLECTOR
 from kokeshi.service import Service
 
 DESCRIPTION: Final = "Classes, masks, vectors and neighbours from published vision methods."
@@ -30,9 +31,15 @@ def make_app(service: Service, readiness: Readiness) -> FastAPI:
     )
     app.state.service = service
     app.state.readiness = readiness
+    COLLECTOR.watch(service)
+    # routes are tried in order, so the one of microseconds comes first
+    first, *others = v2.ROUTERS
+    app.include_router(first)
     for module in (vision, collections, server):
         app.include_router(module.router, responses=ERRORS)
     app.include_router(openai.router)
+    for router in others:
+        app.include_router(router)
     app.include_router(docs.router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign] # FastAPI's way to extend it
     answer_errors(app)

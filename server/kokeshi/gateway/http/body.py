@@ -16,6 +16,8 @@ JSON: Final = "application/json"
 MULTIPART: Final = "multipart/form-data"
 OCTETS: Final = "application/octet-stream"
 NDJSON: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+TIMEOUT_MS: Final = "x-request-timeout-ms"
+MAX_TIMEOUT_MS: Final = 24 * 3600 * 1000
 # Plain form fields beside the files: an id and metadata for each input, and options.
 FIELDS_PER_INPUT: Final = 4
 SPARE_FIELDS: Final = 64
@@ -33,6 +35,22 @@ class Part:
 def service_of(request: Request) -> Service:
     """The service behind the door."""
     return request.app.state.service
+
+
+def timeout_s(request: Request) -> float | None:
+    """The caller's deadline: the header X-Request-Timeout-Ms, where gRPC has its own.
+
+    Raises:
+        InvalidRequestError: it is no number of milliseconds from 1 to a day.
+    """
+    told = request.headers.get(TIMEOUT_MS)
+    if told is None:
+        return None
+    if not told.isascii() or not told.isdecimal() or not 1 <= int(told) <= MAX_TIMEOUT_MS:
+        raise InvalidRequestError(
+            f"{TIMEOUT_MS} is a number of milliseconds from 1 to {MAX_TIMEOUT_MS}, not {told!r}"
+        )
+    return int(told) / 1000
 
 
 def media_type(request: Request) -> str:

@@ -12,7 +12,15 @@ from kokeshi.gateway.http import requests
 from kokeshi.gateway.http.answers import collections as answers
 from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.asked import ask, ask_items, ask_json, checked, new_item
-from kokeshi.gateway.http.body import NDJSON, lines, media_type, parse_json, service_of, wrong_type
+from kokeshi.gateway.http.body import (
+    NDJSON,
+    lines,
+    media_type,
+    parse_json,
+    service_of,
+    timeout_s,
+    wrong_type,
+)
 from kokeshi.gateway.http.openapi import bodies, json_body, lines_body
 from kokeshi.gateway.ingest import Batch, add_batches
 from kokeshi.service.types import NewItem
@@ -77,6 +85,7 @@ async def add_items(name: str, request: Request) -> Response:
         on_conflict=asked.on_conflict,
         request_id=asked.request_id,
         space=asked.space,
+        timeout_s=timeout_s(request),
     )
     return respond(answers.Written.model_validate(written))
 
@@ -220,6 +229,7 @@ async def search(name: str, request: Request) -> Response:
         with_vectors=asked.with_vectors,
         model=asked.model,
         space=asked.space,
+        timeout_s=timeout_s(request),
     )
     return await aside(
         found_bytes(answer), lambda: respond(answers.SearchResponse.model_validate(answer))

@@ -1,13 +1,14 @@
 """The one place of this door that turns errors into answers.
 
-Every error has the body `{"error": {"code", "message", "request_id"}}`; on OpenAI's route it is the
-one that OpenAI's clients read.
+Every error has the body `{"error": {"code", "message", "request_id"}}`; on OpenAI's route and on
+KServe's it is the one that their clients read, and on KServe's the status is Triton's too.
 """
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -23,8 +24,11 @@ from kokeshi.gateway.http.answers.errors import (
     OpenAIErrorResponse,
 )
 from kokeshi.gateway.http.asked import told
+from kokeshi.gateway.http.body import JSON
+from kokeshi.gateway.kserve import http_status
 
 EMBEDDINGS_PATH: Final = "/v1/embeddings"
+KSERVE_PATH: Final = "/v2"
 
 # Codes of what the router itself refuses; the rest of HTTP's statuses never come from it.
 _ROUTER_CODES: Final = {HTTPStatus.NOT_FOUND: "NOT_FOUND"}
@@ -60,9 +64,9 @@ async def _on_error(request: Request, error: Exception) -> Response:
     if wait_s is not None:
         headers["retry-after"] = str(max(1, round(wait_s)))
     reason = "model_not_found" if isinstance(error, ModelNotFoundError) else None
-    return _answer(
-        request.url.path, error.http_status, error.code, message_of(error), headers, reason
-    )
+    path = request.url.path
+    status = http_status(error) if _is_kserve(path) else error.http_status
+    return _answer(path, status, error.code, message_of(error), headers, reason)
 
 
 async def _on_router_error(request: Request, error: Exception) -> Response:
@@ -101,6 +105,8 @@ def _answer(
     headers: Mapping[str, str] | None = None,
     reason: str | None = None,
 ) -> Response:
+    if _is_kserve(path):
+        return kserve_error(status, code, message, headers)
     call = current()
     call.code = code
     answer: ErrorResponse | OpenAIErrorResponse
@@ -116,3 +122,22 @@ def _answer(
     response = respond(answer, status, nulls=True)
     response.headers.update(headers or {})
     return response
+
+
+def _is_kserve(path: str) -> bool:
+    return path == KSERVE_PATH or path.startswith(f"{KSERVE_PATH}/")
+
+
+def kserve_error(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An error as KServe v2 tells it.
+
+    Args:
+        status: of HTTP.
+        code: name of the gRPC status, for metrics and logs.
+        message: for the client.
+        headers: more of the answer.
+    """
+    current().code = code
+    return Response(orjson.dumps({"error": message}), status, dict(headers or {}), JSON)

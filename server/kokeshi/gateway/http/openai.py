@@ -4,6 +4,7 @@ Images are data URIs: as strings, as content parts (`image_url`, `input_image`),
 `modality: "image"`, as Infinity has it. Every string or part is an input with a vector of its own.
 """
 
+import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -19,7 +20,7 @@ from kokeshi.gateway.http.answers import openai as answers
 from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.answers.errors import OpenAIErrorResponse
 from kokeshi.gateway.http.asked import ask_sized, image
-from kokeshi.gateway.http.body import service_of
+from kokeshi.gateway.http.body import service_of, timeout_s
 from kokeshi.gateway.http.errors import EMBEDDINGS_PATH
 from kokeshi.gateway.http.openapi import ERRORS, json_body
 from kokeshi.gateway.http.requests import EmbeddingsRequest
@@ -48,7 +49,7 @@ async def embeddings(request: Request) -> Response:
             f"encoding_format is float or base64, not {asked.encoding_format!r}"
         )
     inputs = await aside(size_bytes, lambda: read_inputs(asked.input, asked.modality))
-    rows, tokens = await _embed(service_of(request), asked, inputs)
+    rows, tokens = await _embed(service_of(request), asked, inputs, timeout_s(request))
     data = [
         answers.Embedding(index=i, embedding=_written(row, asked.encoding_format))
         for i, row in enumerate(rows)
@@ -62,13 +63,14 @@ def _written(row: NDArray[np.float32], encoding: str) -> NDArray[np.float32] | s
 
 
 async def _embed(
-    service: Service, asked: EmbeddingsRequest, inputs: Sequence[Input]
+    service: Service, asked: EmbeddingsRequest, inputs: Sequence[Input], limit_s: float | None
 ) -> tuple[list[NDArray[np.float32]], int]:
     """A vector for each input, and the tokens read, over as many calls as it takes.
 
     A call of the service takes inputs of one kind, and not more than its limit.
     """
     size = service.limits.max_inputs
+    until_s = None if limit_s is None else time.monotonic() + limit_s
     found: dict[int, NDArray[np.float32]] = {}
     tokens = 0
     for kind in (Image, Text):
@@ -76,7 +78,10 @@ async def _embed(
         for start in range(0, len(places), size):
             chosen = places[start : start + size]
             answer = await service.embed(
-                asked.model, [inputs[i] for i in chosen], dimension=asked.dimensions
+                asked.model,
+                [inputs[i] for i in chosen],
+                dimension=asked.dimensions,
+                timeout_s=None if until_s is None else max(0.001, until_s - time.monotonic()),
             )
             tokens += answer.tokens
             for place, vector in zip(chosen, answer.vectors, strict=True):

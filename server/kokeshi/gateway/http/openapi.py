@@ -13,6 +13,7 @@ from kokeshi.gateway.http import examples
 from kokeshi.gateway.http.answers.errors import ErrorResponse
 from kokeshi.gateway.http.body import JSON, MULTIPART, NDJSON, OCTETS
 from kokeshi.gateway.http.requests import REQUEST_BODIES, Body
+from kokeshi.gateway.http.v2.schemas import SCHEMAS as KSERVE_SCHEMAS
 
 OPENAPI_VERSION: Final = "3.0.3"  # Swagger UI 4 shows no 3.1
 REF: Final = "#/components/schemas/{model}"
@@ -34,7 +35,9 @@ TAGS: Final = [
     {"name": "Collections", "description": "Keeps vectors with metadata and finds the nearest."},
     {"name": "Server", "description": "The server, its models, health and metrics."},
     {"name": "OpenAI", "description": "As OpenAI's clients send it."},
+    {"name": "KServe v2", "description": "As Triton's clients send it: tensors in, tensors out."},
 ]
+_KSERVE_EXAMPLES: Final = {"version": "1", "region": "input"}  # of parameters in the path
 _IN_QUERY: Final = "with a JSON body, a field of that"
 _FILE: Final = {"type": "string", "format": "binary"}
 _IMAGES: Final = {
@@ -119,6 +122,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         )
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(requests["$defs"])
+        schemas.update(KSERVE_SCHEMAS)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for name, example in examples.BODIES.items():
@@ -138,7 +142,7 @@ def _title(name: str) -> str:
 
 
 def _give_examples(path: str, parameters: Iterable[dict[str, Any]]) -> None:
-    chosen = {**examples.PARAMETERS}
+    chosen = {**examples.PARAMETERS, **_KSERVE_EXAMPLES}
     chosen["model"] = examples.MODELS.get(path.rpartition("/")[2], chosen["model"])
     for parameter in parameters:
         if parameter["in"] == "path":

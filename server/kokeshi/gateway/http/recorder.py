@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kokeshi.gateway.calls import REQUEST_ID, UNKNOWN, Call, recorded, request_id
 from kokeshi.gateway.http.errors import internal_error
+from kokeshi.trace import HEADERS
 
 logger: Final = logging.getLogger(__name__)
 
@@ -24,7 +25,9 @@ class Recorder:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        call = Call("http", request_id(Headers(scope=scope).get(REQUEST_ID)))
+        headers = Headers(scope=scope)
+        trace = {name: headers[name] for name in HEADERS if name in headers}
+        call = Call("http", request_id(headers.get(REQUEST_ID)), trace=trace)
         with recorded(call):
             try:
                 await self._answer(call, scope, receive, send)

@@ -3,13 +3,12 @@
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
-from prometheus_client.exposition import choose_encoder
 
 from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.answers import server as answers
 from kokeshi.gateway.http.body import service_of
 from kokeshi.gateway.http.requests import MAX_UINT32
-from kokeshi.metrics import REGISTRY
+from kokeshi.gateway.triton_metrics import exposition
 
 router: Final = APIRouter(tags=["Server"])
 
@@ -52,5 +51,5 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics", name="Metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Prometheus' metrics, as text or OpenMetrics."""
-    encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(REGISTRY), media_type=content_type)
+    content, content_type = exposition(request.headers.get("accept", ""))
+    return Response(content, media_type=content_type)

@@ -10,7 +10,7 @@ from kokeshi.gateway.http import requests
 from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.answers import vision as answers
 from kokeshi.gateway.http.asked import ask, ask_pair
-from kokeshi.gateway.http.body import JSON, service_of
+from kokeshi.gateway.http.body import JSON, service_of, timeout_s
 from kokeshi.gateway.http.openapi import bodies, pair_bodies
 from kokeshi.service.types import Input, MaskFormat, Segmented
 
@@ -37,6 +37,7 @@ async def classify(model: str, request: Request) -> Response:
         dimension=asked.dimension,
         labels=asked.labels,
         templates=asked.templates,
+        timeout_s=timeout_s(request),
     )
     return respond(answers.ClassifyResponse.model_validate(answer))
 
@@ -60,6 +61,7 @@ async def segment(model: str, request: Request) -> Response:
         version=asked.version,
         format=asked.format,
         threshold=asked.threshold,
+        timeout_s=timeout_s(request),
     )
     if as_png:
         return Response(_png(answer), media_type=PNG)
@@ -103,6 +105,7 @@ async def embed(model: str, request: Request) -> Response:
         dimension=asked.dimension,
         encoding=asked.encoding,
         normalised=asked.normalised,
+        timeout_s=timeout_s(request),
     )
     return respond(answers.EmbedResponse.model_validate(answer))
 
@@ -117,6 +120,11 @@ async def compare(model: str, request: Request) -> Response:
     """How alike two inputs are."""
     asked, left, right = await ask_pair(request)
     answer = await service_of(request).compare(
-        model, left, right, version=asked.version, dimension=asked.dimension
+        model,
+        left,
+        right,
+        version=asked.version,
+        dimension=asked.dimension,
+        timeout_s=timeout_s(request),
     )
     return respond(answers.CompareResponse.model_validate(answer))
