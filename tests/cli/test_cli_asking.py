@@ -140,7 +140,7 @@ def test_models_of_a_folder_need_no_server(offline, tiny_repository, tmp_path):
     (tmp_path / "models" / "broken").mkdir(parents=True)
     (broken,) = offline("models", "--repository", "models", "--json").json["models"]
     assert broken["state"] == "unreadable"
-    assert broken["reason"] == "there is no config.pbtxt"
+    assert broken["reason"].startswith("there is no config.pbtxt")
 
 
 def test_what_the_server_refuses_is_one_line(run, red):

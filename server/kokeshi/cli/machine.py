@@ -87,35 +87,39 @@ def of_plugins() -> Finding:
 def of_models(settings: Settings) -> Iterator[Finding]:
     """Whether every model of the repository loads and is the graph that was verified."""
     try:
-        statuses = asyncio.run(_loaded(settings))
+        path, statuses = asyncio.run(_loaded(settings))
     except (KokeshiError, ImportError) as error:
         remedy = "name it with --repository, or fill it with `kokeshi export`"
         yield Finding("problem", "repository", str(error), remedy)
         return
+    yield Finding("ok", f"engine {settings.engine}", f"tensors reach the models by: {path}")
     if not statuses:
         told = f"{str(settings.repository)!r} holds no model"
         yield Finding("note", "repository", told, "fill it with `kokeshi export`")
     yield from (_of_model(status, settings) for status in statuses)
 
 
-async def _loaded(settings: Settings) -> "list[ModelStatus]":
-    from kokeshi.engines.embedded import EmbeddedEngine
+async def _loaded(settings: Settings) -> "tuple[str, list[ModelStatus]]":
+    """How tensors reach the models, and the models."""
+    from kokeshi.cli.engines import engine_of
 
-    engine = EmbeddedEngine(
-        settings.repository, threads=settings.engine_threads, allow_untrained=True
-    )
+    engine = engine_of(settings.model_copy(update={"allow_untrained": True}))
     try:
         await engine.start()
-        return list(engine.models())
+        return engine.path(), list(engine.models())
     finally:
         await engine.close()
 
 
 def _of_model(status: "ModelStatus", settings: Settings) -> Finding:
     subject = f"model {status.name}"
-    if status.reason:
+    if not status.answers:
         return Finding("problem", subject, status.reason, "export it again")
-    assert status.card is not None  # it was loaded
+    if status.reason:  # it answers, though not as configured
+        return Finding("note", subject, status.reason, "")
+    if status.card is None:
+        told = f"version {status.version} loads; no card, so it answers tensors (KServe v2) alone"
+        return Finding("ok", subject, told)
     told = f"version {status.version} loads; {', '.join(status.card.tasks)}"
     if status.card.checkpoint.trained or settings.allow_untrained:
         return Finding("ok", subject, told)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from kokeshi.gateway.client import ServedModel
 
 app = new_app()
+
+_UNREADABLE: Final = "unreadable"
+_NO_CARD: Final = "no card: answers tensors (KServe v2) alone"
 
 
 @app.command()
@@ -76,14 +79,16 @@ def _in_folder(repository: Path) -> Iterator[dict[str, Any]]:
             try:
                 yield _present(found)
             except ArtefactError as error:
-                yield _unreadable(found.name, found.version, str(error))
+                yield _without_card(found.name, found.version, _UNREADABLE, str(error))
         else:
-            yield _unreadable(found.name, 0, found.reason)
+            yield _without_card(found.name, 0, _UNREADABLE, found.reason)
 
 
 def _present(entry: "Entry") -> dict[str, Any]:
     from kokeshi.gateway.models import dimensions
 
+    if not entry.has_card:
+        return _without_card(entry.name, entry.version, "present", _NO_CARD)
     card = entry.card()
     return {
         "name": card.name,
@@ -100,7 +105,7 @@ def _present(entry: "Entry") -> dict[str, Any]:
     }
 
 
-def _unreadable(name: str, version: int, reason: str) -> dict[str, Any]:
+def _without_card(name: str, version: int, state: str, reason: str) -> dict[str, Any]:
     empty: dict[str, Any] = {"method": "", "tasks": [], "space": "", "dimensions": []}
-    told = {"name": name, "version": version, "state": "unreadable", "reason": reason}
+    told = {"name": name, "version": version, "state": state, "reason": reason}
     return {**told, **empty, "label_count": 0, "trained": True, "licence": ""}

@@ -7,6 +7,9 @@ from kokeshi.cli.options import new_app, takes_settings
 from kokeshi.settings import Settings
 
 if TYPE_CHECKING:
+    from kokeshi.engines.protocol import Engine
+    from kokeshi.gateway.serve import DoorOptions
+    from kokeshi.index import Store
     from kokeshi.service import Service
 
 app = new_app()
@@ -20,10 +23,16 @@ def serve(settings: Settings) -> None:
     settings file.
     """
     from kokeshi.gateway import logs
-    from kokeshi.gateway.serve import run
 
     logs.configure(settings.log_format, settings.log_level)
-    run(answer(assemble(settings), settings))
+    if settings.workers > 1:
+        from kokeshi.cli.workers import run as run_workers
+
+        run_workers(settings)
+    else:
+        from kokeshi.gateway.serve import run
+
+        run(answer(assemble(settings), settings))
 
 
 def assemble(settings: Settings) -> "Service":
@@ -32,25 +41,39 @@ def assemble(settings: Settings) -> "Service":
     Raises:
         SetupError: the data folder cannot be used.
     """
-    from kokeshi.engines.embedded import EmbeddedEngine
+    from kokeshi.cli.engines import engine_of
+    from kokeshi.index import EmbeddedStore
+
+    return service_with(engine_of(settings), EmbeddedStore(settings.data), settings)
+
+
+def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Service":
+    """The service in front of an engine and a store; not started."""
     from kokeshi.images import ImagePool
     from kokeshi.images import Limits as ImageLimits
-    from kokeshi.index import EmbeddedStore
     from kokeshi.service import Service
     from kokeshi.service.types import Limits
 
-    engine = EmbeddedEngine(
-        settings.repository,
-        threads=settings.engine_threads,
-        allow_untrained=settings.allow_untrained,
-    )
     images = ImagePool(
         settings.image_threads,
         settings.max_decode_queue_images,
         ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
     )
     limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
-    return Service(engine, images, EmbeddedStore(settings.data), limits)
+    return Service(engine, images, store, limits)
+
+
+def door_options(settings: Settings, *, reuse_port: bool = False) -> "DoorOptions":
+    """How the doors treat connections and calls."""
+    from kokeshi.gateway.serve import DoorOptions
+
+    return DoorOptions(
+        keep_alive_s=settings.keep_alive_s,
+        threads=settings.grpc_threads,
+        max_calls=settings.max_grpc_calls,
+        max_streams=settings.max_grpc_streams,
+        reuse_port=reuse_port,
+    )
 
 
 async def answer(service: "Service", settings: Settings) -> None:
@@ -71,6 +94,7 @@ async def answer(service: "Service", settings: Settings) -> None:
             http=settings.http,
             grpc=settings.grpc,
             drain_timeout_s=settings.drain_timeout_s,
+            options=door_options(settings),
         )
         tasks.append(asyncio.create_task(doors))
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

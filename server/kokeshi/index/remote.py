@@ -1,0 +1,113 @@
+"""The store of another process of this server."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy.typing as npt
+
+from kokeshi.index.store import (
+    CollectionInfo,
+    CollectionSpec,
+    Found,
+    Item,
+    Page,
+    Receipt,
+    SearchParams,
+    Store,
+    StoreStats,
+)
+from kokeshi.local_calls import Caller, Listener, answer_calls
+
+CALLS: Final = (
+    "create", "ensure", "drop", "collections", "describe", "upsert", "delete", "get", "search",
+    "scroll", "stats",
+)  # fmt: skip
+
+
+def serve_store(store: Store, path: Path) -> Listener:
+    """Answers the calls of every `RemoteStore` on a Unix socket, until it is closed.
+
+    Args:
+        store: what answers; it is not closed.
+        path: of the socket, in a folder that nobody else may enter.
+    """
+    return Listener(path, answer_calls({name: getattr(store, name) for name in CALLS}))
+
+
+class RemoteStore:
+    """See `kokeshi.index.store.Store`. Every call raises UnavailableError while it is gone.
+
+    Args:
+        path: of the socket of `serve_store`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._call = Caller(path, "the process that keeps the collections")
+
+    def create(self, spec: CollectionSpec) -> CollectionInfo:
+        """See `Store.create`."""
+        return self._call("create", spec)
+
+    def ensure(self, spec: CollectionSpec) -> CollectionInfo:
+        """See `Store.ensure`."""
+        return self._call("ensure", spec)
+
+    def drop(self, name: str) -> None:
+        """See `Store.drop`."""
+        self._call("drop", name)
+
+    def collections(self) -> list[CollectionInfo]:
+        """See `Store.collections`."""
+        return self._call("collections")
+
+    def describe(self, name: str) -> CollectionInfo:
+        """See `Store.describe`."""
+        return self._call("describe", name)
+
+    def upsert(
+        self,
+        name: str,
+        items: Sequence[Item],
+        *,
+        space: str,
+        request_id: str | None = None,
+        add_only: bool = False,
+    ) -> Receipt:
+        """See `Store.upsert`."""
+        return self._call(
+            "upsert", name, items, space=space, request_id=request_id, add_only=add_only
+        )
+
+    def delete(self, name: str, ids: Sequence[str]) -> Receipt:
+        """See `Store.delete`."""
+        return self._call("delete", name, ids)
+
+    def get(self, name: str, ids: Sequence[str], *, with_vectors: bool = False) -> list[Item]:
+        """See `Store.get`."""
+        return self._call("get", name, ids, with_vectors=with_vectors)
+
+    def search(
+        self, name: str, vectors: npt.ArrayLike, params: SearchParams, *, space: str
+    ) -> Found:
+        """See `Store.search`."""
+        return self._call("search", name, vectors, params, space=space)
+
+    def scroll(
+        self,
+        name: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        with_vectors: bool = False,
+    ) -> Page:
+        """See `Store.scroll`."""
+        return self._call("scroll", name, cursor=cursor, limit=limit, with_vectors=with_vectors)
+
+    def stats(self) -> StoreStats:
+        """See `Store.stats`."""
+        return self._call("stats")
+
+    def close(self) -> None:
+        """Lets go of the connections; the store itself belongs to the other process."""
+        self._call.close()
