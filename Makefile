@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python
 
-.PHONY: serve demo test lint types contracts check format lock proto docs train exports clean
+.PHONY: serve demo test lint types contracts check format lock proto docs train exports \
+	bench-serving soak perf-modes gpu-check clean
 
 serve: $(VENV)/.serve  ## start on the shipped models: CPU only, no torch, no Triton
 	$(BIN)/kokeshi serve
@@ -35,15 +36,21 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Universal locks: serving; exporting added to it; development added to both.
+# Universal locks: serving; exporting added to it; tuning and development added to both.
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 lock: $(UV)
 	$(LOCK) pyproject.toml --extra cpu -o requirements/serve.txt
 	$(LOCK) pyproject.toml --extra cpu --extra export \
 		-c requirements/serve.txt -o requirements/export.txt
-	$(LOCK) pyproject.toml --extra cpu --extra export --group dev \
+	$(LOCK) pyproject.toml --extra cpu --extra export --extra tune --group dev \
 		-c requirements/export.txt -o requirements/dev.txt
+	$(LOCK_TRITON)
+
+# What `kokeshi triton install` installs; the wheel's own demands are an old tritonclient's.
+TRITON := server/kokeshi/engines/triton/requirements
+LOCK_TRITON = { echo "\# made by: make lock"; echo nvidia-pytriton==0.7.0 | $(LOCK) --no-header --no-deps - ; \
+	$(LOCK) --no-header $(TRITON).in; } > $(TRITON).new && mv $(TRITON).new $(TRITON).txt
 
 proto: $(VENV)/.dev  ## regenerate server/kokeshi/v1
 	proto/generate.sh
@@ -56,6 +63,22 @@ train: $(VENV)/.dev  ## train, measure and export the shipped models
 
 exports: $(VENV)/.dev  ## export every variant, and write docs/benchmarks/exports.md
 	$(BIN)/python benchmarks/exports.py
+
+BENCH := build/bench
+bench-serving: $(VENV)/.dev  ## serving against its peers, each in an environment of its own
+	$(BIN)/kokeshi triton install
+	$(BIN)/python benchmarks/serving/jpeg.py --folder $(BENCH)
+	$(BIN)/python benchmarks/serving/tensor.py --folder $(BENCH)
+	$(BIN)/python benchmarks/serving/through.py --folder $(BENCH)
+
+soak: $(VENV)/.dev  ## half an hour of mixed load with loads, unloads and swaps
+	$(BIN)/python benchmarks/serving/soak.py --folder $(BENCH)
+
+perf-modes: $(VENV)/.dev  ## every load mode of NVIDIA's perf_analyzer
+	$(BIN)/python benchmarks/serving/modes.py --folder $(BENCH)
+
+gpu-check: $(VENV)/.dev  ## everything that needs a GPU; writes docs/benchmarks/gpu.md
+	$(BIN)/python benchmarks/gpu_check.py
 
 $(UV):
 	$(PYTHON) -m venv $(VENV)

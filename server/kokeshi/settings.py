@@ -13,7 +13,7 @@ from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from platformdirs import user_data_path
+from platformdirs import user_cache_path, user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -39,7 +39,29 @@ def _address(value: str) -> str:
     return value
 
 
+def _engine(value: str) -> str:
+    if value not in {"embedded", "triton"} and not value.startswith(("triton://", "tritons://")):
+        raise ValueError("expected embedded, triton or triton://host:port")
+    return value
+
+
+def _names(value: str) -> str:
+    if value and not all(name.strip() for name in value.split(",")):
+        raise ValueError("expected names with commas between them")
+    return value
+
+
+def _headers(value: str) -> str:
+    pairs = [pair.partition("=") for pair in value.split(",")] if value else []
+    if not all(name.strip() and equals for name, equals, _ in pairs):
+        raise ValueError("expected name=value, with commas between several")
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
+EngineName = Annotated[str, AfterValidator(_engine)]
+Names = Annotated[str, AfterValidator(_names)]
+Headers = Annotated[str, AfterValidator(_headers)]
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Level = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR"],
@@ -68,7 +90,70 @@ class Settings(BaseSettings):
     server: Address = Field(
         "127.0.0.1:8001", description="Address of the gRPC door that commands talk to."
     )
-    engine: Literal["embedded"] = Field("embedded", description="What runs the graphs.")
+    engine: EngineName = Field(
+        "embedded",
+        description="What runs the graphs: embedded (this server), triton (a Triton server that "
+        "this one starts) or triton://host:port (tritons:// with TLS; commas between several; "
+        "options ca, certificate, key and shared_memory after a ?).",
+    )
+    isolation: Literal["none", "model"] = Field(
+        "none",
+        description="Embedded engine: whether each model runs in a process of its own, so that "
+        "one that crashes takes nothing with it.",
+    )
+    wedge_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="Isolation: seconds that a batch may run before its process is replaced.",
+    )
+    model_control: Literal["none", "poll", "explicit"] = Field(
+        "none",
+        description="Embedded engine: none loads all models at the start; poll also follows the "
+        "folder; explicit loads and unloads by request.",
+    )
+    load_models: Names = Field(
+        "", description="Models that explicit control loads at the start, with commas; * is all."
+    )
+    poll_s: float = Field(15.0, gt=0, description="Seconds between two looks at the folder.")
+    cache_bytes: int = Field(
+        64 * 2**20,
+        ge=0,
+        description="Memory of the response cache, for models that ask for it; 0 turns it off.",
+    )
+    loads_at_once: int = Field(
+        4, gt=0, description="Embedded engine: models that load at the same time."
+    )
+    max_queue_requests: int = Field(
+        1024,
+        ge=0,
+        description="Embedded engine: requests that may wait for a model whose configuration "
+        "does not say; 0 is no limit.",
+    )
+    engine_cache: Folder = Field(
+        default_factory=lambda: user_cache_path("kokeshi", appauthor=False) / "engines",
+        description="Where engines built for this hardware are kept; by default in the user's "
+        "own cache folder.",
+    )
+    client_shared_memory: bool = Field(
+        default=True,
+        description="Let KServe clients on this machine hand tensors over by shared memory.",
+    )
+    workers: int = Field(
+        1,
+        gt=0,
+        description="Gateway processes; with more than one the engine is a process behind them.",
+    )
+    triton_headers: Headers = Field(
+        "", description="Headers of each call to Triton: name=value, with commas."
+    )
+    triton_home: Folder = Field(
+        default_factory=lambda: user_data_path("kokeshi", appauthor=False) / "triton",
+        description="Where `kokeshi triton install` puts its Triton; by default in the user's "
+        "own data folder.",
+    )
+    watch_s: float = Field(
+        0.5, gt=0, description="Seconds between two looks at the health of a Triton."
+    )
     threads: int = Field(
         0, ge=0, description="Cores that one batch may use; 0 is all that the process may use."
     )
@@ -91,6 +176,21 @@ class Settings(BaseSettings):
     )
     max_decode_queue_images: int = Field(
         4096, gt=0, description="Images that may wait to be decoded; more are refused."
+    )
+    max_grpc_calls: int = Field(
+        4096, gt=0, description="gRPC calls that may be in flight; more are refused."
+    )
+    grpc_threads: int = Field(
+        64, gt=0, description="Threads that answer KServe's ModelInfer; each holds one call."
+    )
+    max_grpc_streams: int = Field(
+        128, gt=0, description="KServe streams over gRPC at once; each holds a thread."
+    )
+    keep_alive_s: int = Field(
+        75,
+        gt=0,
+        description="Seconds that an idle HTTP connection stays open; longer than clients and "
+        "proxies keep theirs.",
     )
     drain_timeout_s: float = Field(
         30.0, gt=0, description="Seconds that requests may still take after a signal to stop."
@@ -142,6 +242,17 @@ class Settings(BaseSettings):
     def sources(self) -> dict[str, str]:
         """For each setting: "default", "file NAME", "environment VARIABLE" or "flag --NAME"."""
         return {name: self._sources.get(name, "default") for name in type(self).model_fields}
+
+    @property
+    def models_to_load(self) -> tuple[str, ...]:
+        """`load_models`, one by one."""
+        return tuple(name.strip() for name in self.load_models.split(",") if name.strip())
+
+    @property
+    def headers_to_triton(self) -> dict[str, str]:
+        """`triton_headers`, by name in lower case as gRPC has them."""
+        pairs = [pair.partition("=") for pair in self.triton_headers.split(",") if pair]
+        return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
     @property
     def engine_threads(self) -> int:

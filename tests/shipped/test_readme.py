@@ -62,11 +62,16 @@ def test_a_command_answers_as_the_readme_says(run, command, output):
         assert float(ours) == pytest.approx(float(theirs), rel=0.01, abs=0.001)
 
 
-def test_the_python_example_runs(server, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("position", "output"), [(0, r"16"), (1, r"\[\[b'0\.97\d*:7:7'\]\]")], ids=["openai", "kserve"]
+)
+def test_a_python_example_runs(server, monkeypatch, capsys, position, output):
     monkeypatch.chdir(ROOT / "docs/demo")
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    exec(example.replace("localhost:8000", server.http))
-    assert capsys.readouterr().out.strip() == "16"
+    examples = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(examples) == 2
+    example = examples[position].replace("localhost:8000", server.http)
+    exec(example.replace("localhost:8001", server.grpc))
+    assert re.fullmatch(output, capsys.readouterr().out.strip())
 
 
 def test_every_page_that_is_linked_exists():
