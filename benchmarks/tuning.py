@@ -92,7 +92,11 @@ def page(cards: list[Card], remark: str) -> str:
         versions=versions,
         remark=f"{remark}\n" if remark else "",
     )
-    return header + "\n".join(line for card in cards for line in table(card)) + "\n"
+    sections = [
+        "\n".join([*table(card), f"\n![speed and fidelity](tune-{card.name}.svg)\n"])
+        for card in cards
+    ]
+    return header + "\n".join(sections)
 
 
 def main() -> None:

@@ -145,6 +145,14 @@ def test_the_fastest_faithful_candidate_is_chosen():
     assert choose([BASELINE, slow_start], "latency").name == "plain"
 
 
+def test_of_candidates_alike_by_the_goal_the_better_one_otherwise_is_chosen():
+    quick, slow = one("quick", 99, p50_ms=5.0), one("slow", 100, p50_ms=10.0)
+    assert choose([slow, quick], "throughput").name == "quick"
+    assert choose([slow, one("far", 90, p50_ms=1.0)], "throughput").name == "slow"
+    many = one("many", 500, p50_ms=5.1)
+    assert choose([quick, many], "latency").name == "many"
+
+
 def test_ways_are_those_of_the_machine_and_have_names_of_their_own():
     plain = ways(CPU, cores=2)
     assert [way.name for way in plain] == [

@@ -41,6 +41,7 @@ from kokeshi.engines.config import (
     updated_pbtxt,
 )
 from kokeshi.engines.repository import DATA_FILE
+from kokeshi.engines.runtimes.tuned import untuned_pbtxt
 from kokeshi.errors import ArtefactError
 
 MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -140,7 +141,7 @@ def _configuration(existing: Path, card: Card, max_batch_size: int | None) -> st
     if not existing.exists():
         house = MAX_BATCH_SIZE if max_batch_size is None else max_batch_size
         return to_pbtxt(config_for(card, house))
-    text = existing.read_text("utf-8")
+    text = untuned_pbtxt(existing.read_text("utf-8"))  # what was measured was another graph
     kept = from_pbtxt(text).max_batch_size if max_batch_size is None else max_batch_size
     return updated_pbtxt(text, config_for(card, kept))
 

@@ -68,10 +68,8 @@ class Pollers:
                 self._waiting.append(work)
                 return
             self._free -= 1
-        following: Work | None = work
-        while following is not None:
-            following()
-            following = self._next()
+        work()
+        self._catch_up()
 
     def run_soon(self, work: Work) -> None:
         """Does work on the calling thread that should not block; where it does, others help out.
@@ -86,9 +84,16 @@ class Pollers:
             self._works.set()
         work()
         with self._lock:
-            if self._since_s.pop(thread) < 0:
-                self._free += 1
+            was_stuck = self._since_s.pop(thread) < 0
+        if was_stuck:
+            self._catch_up()
+            with self._lock:
                 self._spare += self._free > KEPT
+
+    def _catch_up(self) -> None:
+        """Does what waits in line, before the thread takes events again."""
+        while (work := self._next()) is not None:
+            work()
 
     def _next(self) -> Work | None:
         with self._lock:
