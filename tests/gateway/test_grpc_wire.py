@@ -15,9 +15,9 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as pb_grpc
 
 from kokeshi import metrics
-from kokeshi.errors import NotFoundError, OverloadedError
+from kokeshi.errors import CancelledError, NotFoundError, OverloadedError
 from kokeshi.gateway.calls import current
-from kokeshi.gateway.grpc import wire
+from kokeshi.gateway.grpc import pollers, wire
 from kokeshi.gateway.grpc.health import HealthServicer
 from kokeshi.gateway.grpc.server import Door
 from kokeshi.gateway.readiness import Readiness
@@ -64,6 +64,9 @@ class Methods(pb_grpc.GRPCInferenceServiceServicer):
             for request in request_iterator:
                 if request.model_name == "missing":
                     raise NotFoundError("no model named 'missing'")
+                with context.watching() as watch:
+                    watch(lambda: self.seen.append("left"))
+                self.seen_callbacks = len(context._callbacks)
                 infer = pb.ModelInferResponse(id=request.id)
                 yield pb.ModelStreamInferResponse(infer_response=infer)
         finally:
@@ -178,6 +181,127 @@ async def test_a_method_that_blocks_is_told_when_its_caller_leaves(service):
                 break
             await asyncio.sleep(0.01)
         assert methods.seen[1:] == [("left", False), "called at once"]
+
+
+class Later(pb_grpc.GRPCInferenceServiceServicer):
+    """ModelInfer answers when the test says so."""
+
+    def __init__(self):
+        self.tells = {}
+        self.left = []
+
+    def ModelInfer(self, request, context, tell):
+        if request.model_name == "missing":
+            raise NotFoundError("no model named 'missing'")
+        self.tells[request.id] = tell
+        context.leaving(lambda: self.left.append(request.id))
+
+
+@contextlib.asynccontextmanager
+async def serving_later(*, threads=2):
+    """A server with `Later`; yields it and a channel."""
+    methods = Later()
+    server = wire.Server(Door({}, 1000, 1), threads=threads, options=[("grpc.so_reuseport", 0)])
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(methods, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield methods, channel, server
+    finally:
+        await server.stop(0.1)
+
+
+async def arrived(methods, count):
+    async with asyncio.timeout(10):
+        while len(methods.tells) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_methods_that_tell_later_hold_no_thread_and_are_timed_until_they_tell(service):
+    def seconds():
+        return metrics.REQUEST_SECONDS.labels("grpc", "ModelInfer")._sum.get()
+
+    def in_flight():
+        return metrics.IN_FLIGHT.labels("grpc")._value.get()
+
+    async with serving_later() as (methods, channel, _):
+        calls = [infer(channel, "", str(i)) for i in range(100)]
+        await arrived(methods, 100)
+        assert not any(call.done() for call in calls)
+        assert in_flight() == 100
+        before, counted_before = seconds(), counted("ModelInfer", "OK")
+        await asyncio.sleep(0.1)
+        for id_, tell in reversed(methods.tells.items()):
+            tell(pb.ModelInferResponse(id=id_))
+        assert [answer.id for answer in await asyncio.gather(*calls)] == [
+            str(i) for i in range(100)
+        ]
+        assert counted("ModelInfer", "OK") == counted_before + 100
+        assert seconds() - before > 100 * 0.1
+        assert in_flight() == 0
+        assert methods.left == []
+
+
+async def test_what_is_told_or_raised_is_mapped_as_for_methods_that_block(service, caplog):
+    async with serving_later() as (methods, channel, _):
+        error = await failing(infer(channel, "missing"))
+        assert error.code() is grpc.StatusCode.NOT_FOUND
+        for answer, code in (
+            (OverloadedError("full", 0.25), grpc.StatusCode.RESOURCE_EXHAUSTED),
+            (RuntimeError("a secret"), grpc.StatusCode.INTERNAL),
+            ("no message", grpc.StatusCode.INTERNAL),
+        ):
+            methods.tells.clear()
+            call = asyncio.ensure_future(failing(infer(channel)))
+            await arrived(methods, 1)
+            await asyncio.to_thread(methods.tells[""], answer)
+            assert (await call).code() is code
+            assert "secret" not in (await call).details()
+        assert "a secret" in caplog.text
+
+
+async def test_a_method_that_tells_later_is_told_of_a_caller_who_leaves(service):
+    async with serving_later() as (methods, channel, server):
+        call = infer(channel, "", "a")
+        await arrived(methods, 1)
+        before = counted("ModelInfer", "CANCELLED")
+        call.cancel()
+        async with asyncio.timeout(10):
+            while not methods.left:
+                await asyncio.sleep(0.01)
+        assert server.calls == 1
+        methods.tells["a"](CancelledError("the caller has left"))
+        assert server.calls == 0
+        assert counted("ModelInfer", "CANCELLED") == before + 1
+
+
+async def test_work_that_is_stuck_does_not_keep_others_in_line(service, monkeypatch):
+    monkeypatch.setattr(pollers, "STUCK_S", 0.01)
+
+    class Mixed(Methods):
+        def ModelInfer(self, request, context, tell):
+            tell(Methods.ModelInfer(self, request, context))
+
+        def ModelReady(self, request, context):
+            return pb.ModelReadyResponse(ready=True)
+
+    methods = Mixed()
+    server = wire.Server(Door({}, 1000, 1), threads=2, options=[("grpc.so_reuseport", 0)])
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(methods, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stuck = infer(channel, "slow")
+        await taken(methods.running, 1)
+        await asyncio.sleep(0.1)
+        waits = kserve(channel).ModelReady(pb.ModelReadyRequest())  # blocks, so it waits in line
+        await asyncio.sleep(0.1)
+        assert not waits.done()
+        methods.may_end.set()
+        await stuck
+        assert (await asyncio.wait_for(waits, 5)).ready
+    await server.stop(1)
 
 
 async def test_a_call_whose_caller_left_while_it_waited_is_not_run(service):
@@ -297,6 +421,19 @@ async def test_a_stream_answers_message_after_message(service):
             )
         )
         assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_messages_of_a_stream_leave_nothing_to_be_called_at_its_end(service):
+    async with serving(service) as (methods, channel, server):
+        stream = kserve(channel).ModelStreamInfer()
+        for _ in range(5):
+            await stream.write(pb.ModelInferRequest(id="a"))
+            await stream.read()
+        assert methods.seen_callbacks == 0
+        stream.cancel()
+        while server.calls:
+            await asyncio.sleep(0.01)
+        assert "left" not in methods.seen
 
 
 async def test_a_stream_ends_when_its_client_leaves(service):

@@ -222,7 +222,7 @@ async def test_the_queues_timeout_is_a_refusal_and_the_callers_deadline_is_not(
     async def late(request):
         raise DeadlineError("too late")
 
-    def late_now(request):
+    def late_now(request, watch=None):
         raise DeadlineError("too late")
 
     monkeypatch.setattr(service._engine, "infer", late)

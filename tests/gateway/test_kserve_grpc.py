@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 
 import grpc
@@ -479,6 +480,35 @@ async def test_refusals_are_unavailable_as_in_triton(stub, service, monkeypatch,
 
     monkeypatch.setattr(service._engine, "infer_soon", refuse)
     assert await refused(stub.ModelInfer(raw_request())) == (code, str(error))
+
+
+async def test_images_that_are_decoded_hold_no_thread_and_end_with_their_caller(
+    stub, service, make_picture, monkeypatch
+):
+    decoding, cancelled = [], []
+
+    async def slow(data, contract):
+        decoding.append(data)
+        try:
+            await asyncio.sleep(30)
+        finally:
+            cancelled.append(data)
+
+    monkeypatch.setattr(service._images, "prepare", slow)
+    file = make_picture("red")
+    request = raw_request(
+        inputs=[BYTES_IMAGE], raw_input_contents=[len(file).to_bytes(4, "little") + file]
+    )
+    before = threading.active_count()
+    calls = [stub.ModelInfer(request) for _ in range(100)]
+    async with asyncio.timeout(10):
+        while len(decoding) < 100:
+            await asyncio.sleep(0.01)
+        assert threading.active_count() <= before + 2
+        for call in calls:
+            call.cancel()
+        while len(cancelled) < 100:
+            await asyncio.sleep(0.01)
 
 
 async def test_unknown_models_have_no_metadata(stub):

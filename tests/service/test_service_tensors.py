@@ -8,6 +8,7 @@ import pytest
 
 from kokeshi.engines.protocol import Request
 from kokeshi.errors import (
+    CancelledError,
     DeadlineError,
     InvalidImageError,
     InvalidRequestError,
@@ -131,7 +132,7 @@ async def test_a_caller_who_leaves_frees_the_thread_that_waits(service, make_pic
     )
     await asyncio.to_thread(waiting.wait, 5)
     leave[0]()
-    with pytest.raises(DeadlineError, match="has left"):
+    with pytest.raises(CancelledError, match="has left"):
         await thread
     await asyncio.wait_for(cancelled.wait(), 5)
 

@@ -28,8 +28,8 @@ def install(
     *,
     folder: Folder = None,
     python: Annotated[
-        str, typer.Option(help="Interpreter whose version runs the graphs.")
-    ] = sys.executable,
+        str | None, typer.Option(help="Interpreter whose version runs the graphs; default: this.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Install a tritonserver from PyPI into an environment of its own, and try it.
@@ -39,7 +39,7 @@ def install(
     from kokeshi.engines.triton.install import install as run
 
     chosen = _chosen(folder)
-    wheel = run(chosen, python=python, report=note)
+    wheel = run(chosen, python=python or sys.executable, report=note)
     if as_json:
         print_json({"folder": str(chosen), **asdict(wheel)})
         return
