@@ -181,7 +181,10 @@ class Settings(BaseSettings):
         4096, gt=0, description="gRPC calls that may be in flight; more are refused."
     )
     grpc_threads: int = Field(
-        64, gt=0, description="Threads that answer KServe's ModelInfer; each holds one call."
+        64,
+        gt=0,
+        description="Threads of gRPC at most; more than a few are used only where calls block, as "
+        "with workers and Triton.",
     )
     max_grpc_streams: int = Field(
         128, gt=0, description="KServe streams over gRPC at once; each holds a thread."
