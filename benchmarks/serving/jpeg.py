@@ -8,8 +8,12 @@ with the load generator; each peer is run in several tunings, and the best count
 
 import argparse
 import json
+import re
+import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import kokeshi_server
@@ -89,7 +93,9 @@ def figures(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def of_kokeshi(repository: Path, asks: list[Ask], seconds: float) -> dict[str, object]:
+def of_kokeshi(
+    repository: Path, asks: list[Ask], seconds: float, rate: float | None
+) -> dict[str, object]:
     """Saturated, then open loop at half of that, at a tenth (unloaded) and at three times it."""
     started_s = time.perf_counter()
     with kokeshi_server.running(repository) as server:
@@ -98,9 +104,25 @@ def of_kokeshi(repository: Path, asks: list[Ask], seconds: float) -> dict[str, o
         full = saturated(server.http, asks, seconds)
         found = {"saturated": figures(full) | {"ready_s": ready_s, "memory_mib": memory}}
         for name, share in (("tenth", 0.1), ("half", 0.5), ("triple", 3.0)):
-            found[name] = figures(run(opened(server.http, asks, share * full.rate, 2 * seconds)))
+            found[name] = figures(
+                run(opened(server.http, asks, share * (rate or full.rate), 2 * seconds))
+            )
         found["memory_after_mib"] = resident_mib(server.process)
     return found
+
+
+@contextmanager
+def with_queue(repository: Path, size: int | None) -> Iterator[Path]:
+    """The repository, or the model alone with a queue of this size."""
+    if size is None:
+        yield repository
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(shutil.copytree(repository / MODEL, Path(scratch, MODEL)))
+        config = folder / "config.pbtxt"
+        text = config.read_text("utf-8")
+        config.write_text(re.sub(r"max_queue_size: \d+", f"max_queue_size: {size}", text), "utf-8")
+        yield Path(scratch)
 
 
 def limit(graph: Path, contract: ImageInput, pictures: list[bytes], seconds: float):
@@ -134,6 +156,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--folder", type=Path, default=Path("build/bench"))
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--queue", type=int, help="requests that may wait for Kokeshi's model")
+    parser.add_argument("--full", type=float, help="answers/s to take for saturation")
     parser.add_argument("--large", action="store_true", help="pictures of 12 megapixels")
     asked = parser.parse_args()
     repository = asked.folder / "models"
@@ -149,7 +173,8 @@ def main() -> None:
             found[name] = limit(graph, contract, pictures, asked.seconds)
         elif name == "Kokeshi":
             asks = [kokeshi_server.ask(MODEL, *pair) for pair in pairs]
-            found[name] = of_kokeshi(repository, asks, asked.seconds)
+            with with_queue(repository, asked.queue) as served:
+                found[name] = of_kokeshi(served, asks, asked.seconds, asked.full)
         elif name == "Triton":
             found[name] = of_triton(asked.folder, pairs, asked.seconds)
         else:

@@ -35,8 +35,7 @@ SERVICES: Final[Sequence[str]] = tuple(
     for file in (vision_pb2, collections_pb2, server_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 )
-# Methods that block (KServe's ModelInfer) run on these. A thread that waits costs little, and a
-# model is given batches only where many of them wait at once.
+# At most. Two take events; more come for methods that block, and for work that is stuck.
 THREADS: Final = 64
 # Calls that run or wait, of all methods but probes: each may hold a message of the greatest size.
 MAX_CALLS: Final = 1024
