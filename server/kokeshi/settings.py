@@ -136,7 +136,8 @@ class Settings(BaseSettings):
     )
     client_shared_memory: bool = Field(
         default=True,
-        description="Let KServe clients on this machine hand tensors over by shared memory.",
+        description="Let KServe clients on this machine hand tensors over by shared memory; not "
+        "with several workers.",
     )
     workers: int = Field(
         1,

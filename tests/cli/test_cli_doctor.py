@@ -62,6 +62,19 @@ def test_a_repository_that_is_absent_is_a_problem(offline):
     assert "--repository" in found["repository"]["remedy"]
 
 
+def test_it_says_how_tensors_reach_the_models(offline, repository):
+    found = doctor(offline, "--repository", repository)
+    assert found["engine embedded"]["told"] == "tensors reach the models by: in process"
+
+
+def test_a_triton_that_does_not_answer_is_a_problem(offline, repository):
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        address = "127.0.0.1:{1}".format(*reserved.getsockname())
+    found = doctor(offline, "--engine", f"triton://{address}", status=1)
+    assert found[address]["verdict"] == "problem"
+    assert "does not answer" in found[address]["told"]
+
+
 def test_a_data_folder_that_cannot_be_written_is_a_problem(offline, repository, tmp_path):
     (tmp_path / "file").write_text("")
     flags = ["--repository", repository, "--data", "file"]

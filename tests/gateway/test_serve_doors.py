@@ -10,8 +10,9 @@ from statistics import median
 
 import httpx
 import pytest
-from grpc import aio
+from grpc import StatusCode, aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from kokeshi import metrics
 from kokeshi.errors import SetupError
@@ -50,6 +51,24 @@ async def main():
 logs.configure("json")
 run(main())
 """
+
+
+async def test_clients_hand_over_no_shared_memory_where_that_is_turned_off(service):
+    register = "/v2/systemsharedmemory/region/mine/register"
+    region = {"key": "/no_such_region", "offset": 0, "byte_size": 8}
+    for allowed, status in ((False, 501), (True, 400)):
+        options = DoorOptions(client_shared_memory=allowed)
+        async with (
+            doors(service, **FREE, options=options) as addresses,
+            httpx.AsyncClient(base_url=f"http://{addresses.http}") as client,
+            aio.insecure_channel(addresses.grpc) as channel,
+        ):
+            assert (await client.post(register, json=region)).status_code == status
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            request = service_pb2.SystemSharedMemoryRegisterRequest(name="mine", **region)
+            with pytest.raises(aio.AioRpcError) as refused:
+                await stub.SystemSharedMemoryRegister(request)
+            assert (refused.value.code() is StatusCode.UNIMPLEMENTED) is not allowed
 
 
 async def test_both_doors_answer_on_free_ports(service, make_picture):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+import kokeshi.settings
 from kokeshi.errors import SetupError
 from kokeshi.service.types import Limits
 from kokeshi.settings import Settings, usable_cores
@@ -54,6 +55,21 @@ def test_an_empty_variable_is_not_set(monkeypatch):
 def test_the_limits_are_the_services_own_by_default():
     settings = Settings.load()
     assert {name: getattr(settings, name) for name in vars(Limits())} == vars(Limits())
+
+
+def test_every_setting_is_read_somewhere():
+    root = Path(kokeshi.settings.__file__).parent
+    files = [file for file in root.rglob("*.py") if file.name != "settings.py"]
+    read = "".join(file.read_text() for file in files)
+    through = {  # a property of the settings reads it
+        "load_models": "models_to_load",
+        "triton_headers": "headers_to_triton",
+        "decode_threads": "image_threads",
+        "threads": "engine_threads",
+    }
+    limits = set(vars(Limits()))  # read all together
+    for name in set(Settings.model_fields) - limits:
+        assert f"settings.{through.get(name, name)}" in read or f").{name}" in read, name
 
 
 def test_an_unknown_key_of_the_file_is_refused_with_a_near_one():

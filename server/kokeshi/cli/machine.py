@@ -4,7 +4,7 @@ import asyncio
 import ctypes
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from kokeshi.cli.findings import Finding
@@ -87,10 +87,14 @@ def of_plugins() -> Finding:
 def of_models(settings: Settings) -> Iterator[Finding]:
     """Whether every model of the repository loads and is the graph that was verified."""
     try:
-        path, statuses = asyncio.run(_loaded(settings))
+        path, troubles, statuses = asyncio.run(_loaded(settings))
     except (KokeshiError, ImportError) as error:
         remedy = "name it with --repository, or fill it with `kokeshi export`"
         yield Finding("problem", "repository", str(error), remedy)
+        return
+    for address, why in troubles.items():
+        yield Finding("problem", address, why, "start it, or name another with --engine")
+    if troubles and not statuses:
         return
     yield Finding("ok", f"engine {settings.engine}", f"tensors reach the models by: {path}")
     if not statuses:
@@ -99,14 +103,18 @@ def of_models(settings: Settings) -> Iterator[Finding]:
     yield from (_of_model(status, settings) for status in statuses)
 
 
-async def _loaded(settings: Settings) -> "tuple[str, list[ModelStatus]]":
-    """How tensors reach the models, and the models."""
+async def _loaded(
+    settings: Settings,
+) -> "tuple[str, Mapping[str, str], list[ModelStatus]]":
+    """How tensors reach the models, which Triton servers do not answer, and the models."""
     from kokeshi.cli.engines import engine_of
+    from kokeshi.engines.triton.remote import TritonEngine
 
     engine = engine_of(settings.model_copy(update={"allow_untrained": True}))
     try:
         await engine.start()
-        return engine.path(), list(engine.models())
+        troubles = engine.troubles() if isinstance(engine, TritonEngine) else {}
+        return engine.path(), troubles, list(engine.models())
     finally:
         await engine.close()
 

@@ -72,6 +72,8 @@ def door_options(settings: Settings, *, reuse_port: bool = False) -> "DoorOption
         threads=settings.grpc_threads,
         max_calls=settings.max_grpc_calls,
         max_streams=settings.max_grpc_streams,
+        # a region that one worker knows would be unknown to the worker of the next connection
+        client_shared_memory=settings.client_shared_memory and settings.workers == 1,
         reuse_port=reuse_port,
     )
 

@@ -17,6 +17,7 @@ from kokeshi.gateway.grpc.server import MAX_CALLS, THREADS
 from kokeshi.gateway.grpc.streams import MAX_STREAMS
 from kokeshi.gateway.grpc.wire import Server
 from kokeshi.gateway.http import make_app
+from kokeshi.gateway.kserve import regions_of
 from kokeshi.gateway.readiness import Readiness
 from kokeshi.service import Service
 
@@ -51,6 +52,7 @@ class DoorOptions:
         threads: of gRPC at most, for methods that block; one is kept for everything else.
         max_calls: of gRPC under way at once, but for probes; what comes beyond is refused.
         max_streams: of KServe over gRPC at once; each holds a thread.
+        client_shared_memory: whether KServe's clients may register regions of shared memory.
         reuse_port: whether other processes may listen on the same ports, for gateway workers.
     """
 
@@ -58,6 +60,7 @@ class DoorOptions:
     threads: int = THREADS
     max_calls: int = MAX_CALLS
     max_streams: int = MAX_STREAMS
+    client_shared_memory: bool = True
     reuse_port: bool = False
 
 
@@ -161,6 +164,7 @@ async def doors(
         SetupError: an address cannot be listened on.
     """
     readiness = Readiness(service)
+    regions_of(service).allowed = options.client_shared_memory
     with _listening(http, reuse_port=options.reuse_port) as http_socket:
         grpc_server = _grpc_server(service, readiness, options)
         grpc_port = _add_port(grpc_server, grpc)

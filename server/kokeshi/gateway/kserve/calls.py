@@ -214,11 +214,6 @@ def prepare(service: Service, call: InferCall, timeout_s: float | None = None) -
     return Prepared(contract, request)
 
 
-def request_of(service: Service, call: InferCall, timeout_s: float | None = None) -> Request:
-    """The engine's request of `prepare`."""
-    return prepare(service, call, timeout_s).request
-
-
 def _successor(
     service: Service, call: InferCall, prepared: Prepared, timeout_s: float | None
 ) -> Prepared | None:

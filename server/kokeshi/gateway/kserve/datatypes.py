@@ -42,11 +42,6 @@ def datatype_of(data_type: str) -> str:
     return BYTES if data_type == _STRING else data_type.removeprefix(_PREFIX)
 
 
-def data_type_of(datatype: str) -> str:
-    """The configuration's name of a type of the protocol: "TYPE_FP32" of "FP32"."""
-    return _STRING if datatype == BYTES else _PREFIX + datatype
-
-
 def dtype_of(name: str, datatype: str) -> "np.dtype[Any]":
     """The numpy type of a tensor.
 
