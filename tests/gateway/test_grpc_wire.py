@@ -576,3 +576,13 @@ async def test_calls_leave_nothing_behind(service):
             await asyncio.sleep(0.01)
         gc.collect()
         assert not [each for each in gc.get_objects() if type(each).__name__ == "Rpc"]
+
+
+async def test_paths_that_are_no_text_take_no_place_for_ever(service):
+    """gRPC asks for so many calls at once; each has to be given back."""
+    async with serving(service) as (_, channel, _):
+        for _ in range(wire.ASKED_CALLS + 1):
+            odd = channel.unary_unary(b"/a/\xff")
+            error = await failing(odd(b"", timeout=5))
+            assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert await kserve(channel).ServerMetadata(pb.ServerMetadataRequest(), timeout=5)

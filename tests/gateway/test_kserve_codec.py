@@ -391,3 +391,9 @@ async def test_wrong_load_parameters_are_told(service, parameters, message):
     with pytest.raises(InvalidRequestError) as caught:
         await load(service, "colours", parameters)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.0", "one", "\u0661", "1" * 19, "1" * 5000])
+def test_what_is_no_version_is_the_clients_mistake(text):
+    with pytest.raises(errors.InvalidRequestError, match="version should be an integral value"):
+        version_of(text)

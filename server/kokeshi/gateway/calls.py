@@ -15,7 +15,7 @@ from typing import Final, TypeGuard
 from prometheus_client import Counter, Gauge, Histogram
 
 from kokeshi import metrics
-from kokeshi.errors import KokeshiError, OverloadedError, SetupError
+from kokeshi.errors import KokeshiError, OverloadedError, SetupError, TooLargeError
 from kokeshi.gateway import logs
 from kokeshi.trace import TRACE
 
@@ -77,9 +77,9 @@ def message_of(error: KokeshiError) -> str:
 
 def retry_after_s(error: KokeshiError) -> float | None:
     """Seconds to wait before trying again, where waiting can help."""
-    # a request that is too large is refused with 413 and will not shrink
-    waits = isinstance(error, OverloadedError) and error.http_status == 429  # noqa: PLR2004
-    return error.retry_after_s if waits and isinstance(error, OverloadedError) else None
+    if isinstance(error, OverloadedError) and not isinstance(error, TooLargeError):
+        return error.retry_after_s
+    return None  # a request that is too large will not shrink
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class DoorOptions:
         keep_alive_s: how long an idle HTTP connection is kept.
         threads: of gRPC at most, for methods that block; one is kept for everything else.
         max_calls: of gRPC under way at once, but for probes; what comes beyond is refused.
-        max_streams: of KServe over gRPC at once; each holds a thread.
+        max_streams: of KServe over gRPC at once; each holds a thread, and more for what runs.
         client_shared_memory: whether KServe's clients may register regions of shared memory.
         reuse_port: whether other processes may listen on the same ports, for gateway workers.
     """

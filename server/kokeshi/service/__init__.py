@@ -66,7 +66,8 @@ class Service:
     async def start(self) -> None:
         """Loads the models."""
         metrics.BUILD.info({"version": __version__, "engine": self._engine.name})
-        metrics.DECODE_QUEUE.set_function(lambda: self._images.queue_depth)
+        images = self._images  # the gauge, which outlives this, holds no more of it
+        metrics.DECODE_QUEUE.set_function(lambda: images.queue_depth)
         self.tensors.start()
         await self._engine.start()
         await self._collections.list()  # says how many items each keeps
@@ -225,7 +226,6 @@ class Service:
         """Removes a collection with all its items."""
         await self._collections.drop(name)
 
-    @survives_swaps
     async def add_items(
         self,
         collection: str,

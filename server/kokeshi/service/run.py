@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -115,6 +115,9 @@ class Runner:
         outputs: Sequence[str],
         timeout_s: float | None,
         positions: Sequence[int] = (),
+        *,
+        priority: int = 0,
+        queue_timeout_s: float | None = None,
     ) -> Ran:
         """Runs a graph on every input, in batches as large as the model takes.
 
@@ -125,6 +128,8 @@ class Runner:
             timeout_s: the caller's deadline.
             positions: of the inputs in the client's call, where they are a part of it; an error
                 names them.
+            priority: as of `Request`.
+            queue_timeout_s: as of `Request`.
 
         Raises:
             DeadlineError: `timeout_s` passed.
@@ -132,7 +137,16 @@ class Runner:
         try:
             async with asyncio.timeout(timeout_s) as deadline:
                 rows = await self.prepare(card, inputs, positions)
-                answers = await self._infer(card, rows, outputs, deadline.when())
+                request = Request(
+                    card.name,
+                    {},
+                    outputs=outputs,
+                    version=card.version,
+                    timeout_s=_left_s(deadline),
+                    priority=priority,
+                    queue_timeout_s=queue_timeout_s,
+                )
+                answers = await self._infer(card, rows, request)
         except TimeoutError:
             metrics.REFUSED.labels(card.name, "deadline").inc()
             raise DeadlineError(f"model {card.name!r} did not answer in time") from None
@@ -144,22 +158,14 @@ class Runner:
         return await self._images.encode(work)
 
     async def _infer(
-        self, card: Card, rows: Sequence[Row], outputs: Sequence[str], until_s: float | None
+        self, card: Card, rows: Sequence[Row], request: Request
     ) -> list[dict[str, NDArray[Any]]]:
-        """Outputs of each batch; `until_s` is the event loop's time of the deadline."""
+        """Outputs of each batch of a request that lacks its inputs."""
         size = self._engine.max_rows(card.name, card.version)
-        left_s = None if until_s is None else max(until_s - asyncio.get_running_loop().time(), 1e-3)
 
         async def infer(batch: Sequence[Row]) -> dict[str, NDArray[Any]]:
-            return await self._engine.infer(
-                Request(
-                    card.name,
-                    {card.input.name: await _stacked(batch)},
-                    outputs=outputs,
-                    version=card.version,
-                    timeout_s=left_s,
-                )
-            )
+            inputs = {card.input.name: await _stacked(batch)}
+            return await self._engine.infer(replace(request, inputs=inputs))
 
         return await together(
             infer(rows[start : start + size]) for start in range(0, len(rows), size)
@@ -270,6 +276,11 @@ def _naming(position: int | None) -> Iterator[None]:
         if position is not None:
             error.args = (f"input {position}: {error}",)
         raise
+
+
+def _left_s(deadline: asyncio.Timeout) -> float | None:
+    until_s = deadline.when()
+    return None if until_s is None else max(until_s - asyncio.get_running_loop().time(), 1e-3)
 
 
 async def _stacked(rows: Sequence[Row]) -> NDArray[Any]:

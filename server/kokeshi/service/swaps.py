@@ -15,7 +15,8 @@ def survives_swaps(call: Call[P, T]) -> Call[P, T]:
     """Makes a call that asked for the newest version once more, where that went meanwhile.
 
     A call looks its model up, decodes, and then runs: the version it saw may be unloaded between.
-    Where the model is gone for good, the second attempt ends at the look-up.
+    Where the model is gone for good, the second attempt ends at the look-up. Calls that write are
+    not made again: a store that went away may have written.
     """
 
     @wraps(call)

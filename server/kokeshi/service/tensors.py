@@ -10,21 +10,18 @@ import concurrent.futures
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
-from kokeshi import metrics
 from kokeshi.card import Card
 from kokeshi.contract import ImageInput
 from kokeshi.engines.protocol import Done, Engine, Request, Watch, answers_soon, infer_soon
 from kokeshi.errors import (
     CancelledError,
-    DeadlineError,
     InvalidRequestError,
     KokeshiError,
     WrongTaskError,
 )
-from kokeshi.service.run import Row, Runner, together
+from kokeshi.service.run import Runner
 from kokeshi.service.types import Image, Input, Limits, Text
 
 Outputs = dict[str, NDArray[Any]]
@@ -147,38 +144,15 @@ class Tensors:
         return [_text(place, item) for place, item in enumerate(items)]
 
     async def _run(self, request: Request, card: Card, items: Sequence[Input]) -> Outputs:
-        try:
-            async with asyncio.timeout(request.timeout_s) as deadline:
-                rows = await self._runner.prepare(card, items, ())
-                answers = await self._infer(request, card, rows, deadline.when())
-        except TimeoutError:
-            metrics.REFUSED.labels(card.name, "deadline").inc()
-            raise DeadlineError(f"model {card.name!r} did not answer in time") from None
-        return answers[0] if len(answers) == 1 else await asyncio.to_thread(_joined, answers)
-
-    async def _infer(
-        self, request: Request, card: Card, rows: Sequence[Row], until_s: float | None
-    ) -> list[Outputs]:
-        """Outputs of each batch; `until_s` is the event loop's time of the deadline."""
-        size = self._engine.max_rows(card.name, card.version)
-        left_s = None if until_s is None else max(until_s - asyncio.get_running_loop().time(), 1e-3)
-
-        async def infer(batch: Sequence[Row]) -> Outputs:
-            return await self._engine.infer(
-                Request(
-                    request.model,
-                    {card.input.name: await asyncio.to_thread(_stacked, batch)},
-                    outputs=request.outputs,
-                    version=card.version,
-                    timeout_s=left_s,
-                    priority=request.priority,
-                    queue_timeout_s=request.queue_timeout_s,
-                )
-            )
-
-        return await together(
-            infer(rows[start : start + size]) for start in range(0, len(rows), size)
+        ran = await self._runner.run(
+            card,
+            items,
+            request.outputs,
+            request.timeout_s,
+            priority=request.priority,
+            queue_timeout_s=request.queue_timeout_s,
         )
+        return ran.outputs
 
 
 def _left(request: Request) -> CancelledError:
@@ -199,13 +173,3 @@ def _text(place: int, data: bytes) -> Text:
         return Text(data.decode())
     except UnicodeDecodeError as error:
         raise InvalidRequestError(f"input {place}: the text is not UTF-8") from error
-
-
-def _stacked(rows: Sequence[Row]) -> NDArray[Any]:
-    """A batch (n, ...) of rows (...)."""
-    return np.stack([row.values for row in rows])
-
-
-def _joined(answers: Sequence[Outputs]) -> Outputs:
-    """Outputs of consecutive batches, by name, as those of one."""
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}

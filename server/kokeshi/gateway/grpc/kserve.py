@@ -1,7 +1,8 @@
 """KServe v2 over gRPC: `inference.GRPCInferenceService`, as Triton answers it.
 
 Of the two calls that carry tensors, ModelInfer may run the graph on the thread it is called on, and
-holds none while it waits; ModelStreamInfer blocks threads of its own. The others are coroutines on
+holds none while it waits where the engine answers soon; ModelStreamInfer blocks threads of its own.
+The others are coroutines on
 the event loop. The messages are tritonclient's own.
 """
 
@@ -22,8 +23,14 @@ from kokeshi.gateway.grpc.kserve_messages import (
 )
 from kokeshi.gateway.grpc.kserve_stream import pipelined
 from kokeshi.gateway.grpc.rpc import Rpc
-from kokeshi.gateway.kserve import InferAnswer, infer_now, metadata, regions_of, repository
-from kokeshi.gateway.kserve.calls import infer_soon
+from kokeshi.gateway.kserve import (
+    InferAnswer,
+    infer_now,
+    infer_soon,
+    metadata,
+    regions_of,
+    repository,
+)
 from kokeshi.gateway.readiness import Readiness
 from kokeshi.service import Service
 

@@ -109,7 +109,7 @@ def _answer_soon(method: Method, rpc: Rpc, data: bytes) -> None:
             tell(error)
 
 
-def _told(method: Method, call: Call, rpc: Rpc, answer: Any) -> Reply:  # noqa: ANN401
+def _told(method: Method, call: Call, rpc: Rpc, answer: Any) -> Reply:  # noqa: ANN401 - any message
     if isinstance(answer, Exception):
         return method.failed(call, rpc, answer)
     try:

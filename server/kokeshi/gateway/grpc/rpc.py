@@ -58,7 +58,7 @@ class Rpc:
     )
 
     def __init__(self, event: Any, host: Host) -> None:  # noqa: ANN401 - grpc is untyped
-        self.method: str = event.call_details.method.decode()
+        self.method: str = event.call_details.method.decode(errors="replace")
         self.declared = Reply()  # what the method said by `set_code` and `set_details`
         self._call = event.call
         self._deadline_s: float = event.call_details.deadline

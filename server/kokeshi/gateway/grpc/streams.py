@@ -32,7 +32,12 @@ class Streams:
             )
             return
         name = f"kokeshi-grpc-{method.name}"
-        threading.Thread(target=self._run, args=(method, rpc), name=name, daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(method, rpc), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no more
+            self._places.release()
+            method.refuse(rpc, OverloadedError("no thread is left for a stream"))
 
     def _run(self, method: Method, rpc: Rpc) -> None:
         reply = Reply()

@@ -3,8 +3,8 @@
 It stands on `grpc._cython.cygrpc`, as grpcio's own two servers do, because neither serves here.
 `grpc.aio` runs everything on one event loop, which a graph would block. `grpc.server` hands every
 call from thread to thread four times, which costs twice what all the rest does, and holds a thread
-for as long as a coroutine takes. Here the thread that took a request off the wire runs its method
-and sends the answer, and a call that waits for the event loop holds no thread.
+for as long as a coroutine takes. Here the thread that took a request off the wire runs its method,
+whichever thread has the answer sends it, and a call that waits for the event loop holds no thread.
 
 The wheel of grpcio decides whether these names exist: tests/gateway/test_grpc_wire.py uses each.
 """

@@ -46,7 +46,8 @@ def timeout_s(request: Request) -> float | None:
     told = request.headers.get(TIMEOUT_MS)
     if told is None:
         return None
-    if not told.isascii() or not told.isdecimal() or not 1 <= int(told) <= MAX_TIMEOUT_MS:
+    digits = told.isascii() and told.isdecimal() and len(told) <= len(str(MAX_TIMEOUT_MS))
+    if not digits or not 1 <= int(told) <= MAX_TIMEOUT_MS:
         raise InvalidRequestError(
             f"{TIMEOUT_MS} is a number of milliseconds from 1 to {MAX_TIMEOUT_MS}, not {told!r}"
         )

@@ -4,7 +4,7 @@ https://github.com/kserve/open-inference-protocol/tree/main/specification/protoc
 https://github.com/triton-inference-server/server/tree/main/docs/protocol
 """
 
-from kokeshi.gateway.kserve.calls import infer, infer_now
+from kokeshi.gateway.kserve.calls import infer, infer_now, infer_soon
 from kokeshi.gateway.kserve.errors import grpc_code, http_status
 from kokeshi.gateway.kserve.records import (
     InferAnswer,
@@ -26,5 +26,6 @@ __all__ = [
     "http_status",
     "infer",
     "infer_now",
+    "infer_soon",
     "regions_of",
 ]

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -23,6 +23,8 @@ from kokeshi.service import Service
 
 Outputs = Mapping[str, NDArray[Any]]
 Answered = Callable[[InferAnswer | Exception], object]
+MIN_TIMEOUT_S: Final = 0.001  # of a deadline that has passed
+MAX_VERSION_DIGITS: Final = 18  # of 64 bits; Python refuses to read some thousands
 
 
 def version_of(text: str) -> int:
@@ -33,7 +35,8 @@ def version_of(text: str) -> int:
     """
     if not text:
         return 0
-    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+    digits = text.isascii() and text.isdecimal() and len(text) <= MAX_VERSION_DIGITS
+    if not digits or int(text) < 1:
         raise InvalidRequestError(
             f"failed to get model version from specified version string {text!r}: "
             "version should be an integral value > 0"
@@ -61,7 +64,7 @@ async def infer(service: Service, call: InferCall, timeout_s: float | None = Non
         try:
             outputs = await service.tensors.infer(prepared.request)
         except (ModelNotFoundError, UnavailableError):
-            successor = _successor(service, call, prepared, timeout_s)
+            successor = _successor(service, call, prepared, until_s)
             if successor is None:
                 raise
             prepared = successor
@@ -85,7 +88,7 @@ def infer_now(
         try:
             outputs = service.tensors.infer_now(prepared.request, watch)
         except (ModelNotFoundError, UnavailableError):
-            successor = _successor(service, call, prepared, timeout_s)
+            successor = _successor(service, call, prepared, until_s)
             if successor is None:
                 raise
             prepared = successor
@@ -130,7 +133,6 @@ class _Asked:
         "_done",
         "_prepared",
         "_service",
-        "_timeout_s",
         "_until_s",
         "_watch",
     )
@@ -146,7 +148,6 @@ class _Asked:
         self._service = service
         self._call = call
         self._done = done
-        self._timeout_s = timeout_s
         self._watch = watch
         self._until_s = _until_s(timeout_s)
         self._prepared = prepare(service, call, timeout_s)
@@ -174,7 +175,7 @@ class _Asked:
         if not (self._again and isinstance(error, (ModelNotFoundError, UnavailableError))):
             return False
         self._again = False
-        found = _successor(self._service, self._call, self._prepared, self._timeout_s)
+        found = _successor(self._service, self._call, self._prepared, self._until_s)
         self._prepared = found or self._prepared
         return found is not None
 
@@ -215,7 +216,7 @@ def prepare(service: Service, call: InferCall, timeout_s: float | None = None) -
 
 
 def _successor(
-    service: Service, call: InferCall, prepared: Prepared, timeout_s: float | None
+    service: Service, call: InferCall, prepared: Prepared, until_s: float | None
 ) -> Prepared | None:
     """The request for the version that took the place of the one it was made for.
 
@@ -224,7 +225,8 @@ def _successor(
     """
     if call.version:
         return None
-    again = prepare(service, call, timeout_s)
+    left_s = None if until_s is None else max(until_s - time.monotonic(), MIN_TIMEOUT_S)
+    again = prepare(service, call, left_s)
     return None if again.contract.version == prepared.contract.version else again
 
 

@@ -91,7 +91,7 @@ def array_of(
     dtype = dtype_of(name, datatype)
     count = count_of(name, shape)
     if datatype == BYTES:
-        return _shaped(name, _elements(name, count, raw), shape)
+        return shaped(name, _elements(name, count, raw), shape)
     if count * dtype.itemsize != len(raw):
         raise InvalidRequestError(
             f"input byte size mismatch for input {name!r}: expected {count * dtype.itemsize} "
@@ -104,7 +104,7 @@ def array_of(
     if datatype == "BOOL":  # any byte but 0 is true, and a graph must see 1
         values = values.view(np.uint8) != 0
         values.flags.writeable = False
-    return _shaped(name, values, shape)
+    return shaped(name, values, shape)
 
 
 def raw_of(datatype: str, array: NDArray[Any]) -> bytes | memoryview:
@@ -131,14 +131,19 @@ def bytes_array(name: str, elements: Sequence[bytes], shape: Sequence[int]) -> N
     array = np.empty(count, object)
     array[:] = elements
     array.flags.writeable = False
-    return _shaped(name, array, shape)
+    return shaped(name, array, shape)
 
 
 def _encoded(element: bytes | str) -> bytes:
     return element.encode() if isinstance(element, str) else element
 
 
-def _shaped(name: str, array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+def shaped(name: str, array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """The array in a shape.
+
+    Raises:
+        InvalidRequestError: no array can have it.
+    """
     try:
         return array.reshape(shape)
     except ValueError as error:  # more axes than numpy has, or too long beside an axis of 0

@@ -12,7 +12,7 @@ from kokeshi.gateway.http.body import service_of
 from kokeshi.gateway.http.v2.body import Parts, parse_lenient, read_parts
 from kokeshi.gateway.http.v2.data import array_of_json
 from kokeshi.gateway.http.v2.fields import Fields
-from kokeshi.gateway.http.v2.raw import aligned, raw_input
+from kokeshi.gateway.http.v2.raw import raw_input
 from kokeshi.gateway.kserve import InferCall, InferInput, SharedMemory, WantedOutput, regions_of
 from kokeshi.gateway.kserve.calls import version_of
 from kokeshi.gateway.kserve.contracts import contracts_of
@@ -50,7 +50,9 @@ async def ask_infer(request: Request, model: str, version: str) -> Asked:
         contract = contracts_of(service).of(model, version_of(version))
         return Asked(InferCall(model, version, "", [raw_input(contract, parts)]), binary=True)
     regions = regions_of(service)
-    return await aside(len(parts.json), lambda: _json_call(model, version, parts, regions))
+    return await aside(
+        len(parts.json) + len(parts.raw), lambda: _json_call(model, version, parts, regions)
+    )
 
 
 def _json_call(model: str, version: str, parts: Parts, regions: SharedMemory) -> Asked:
@@ -99,7 +101,7 @@ def _inputs(
         elif source == _REGION:
             region = region_of(name, _values(parameters))
             assert region is not None  # the parameter is there
-            array = aligned(array_of(name, datatype, shape, regions.read(region)))
+            array = array_of(name, datatype, shape, regions.read(region))
         else:
             size = parameters.count(_BINARY_SIZE)
             if size > len(raw) - at:
@@ -107,7 +109,7 @@ def _inputs(
                     f"unexpected size for input {name!r}, expecting {size - len(raw) + at} "
                     f"additional bytes for model {model!r}"
                 )
-            array = aligned(array_of(name, datatype, shape, raw[at : at + size]))
+            array = array_of(name, datatype, shape, raw[at : at + size])
             at += size
         inputs.append(InferInput(name, datatype, shape, array))
     if at != len(raw):

@@ -17,6 +17,7 @@ from kokeshi.gateway.http.v2.compression import decompressed
 from kokeshi.gateway.http.v2.fields import Fields
 
 HEADER_LENGTH: Final = "inference-header-content-length"
+MAX_DIGITS: Final = 18  # Python refuses to read some thousands
 IMAGES: Final = "image/"
 # The numbers that JSON has no word for, as RapidJSON (Triton's parser) and Python write them.
 _NO_JSON: Final = (b"NaN", b"Inf")
@@ -58,7 +59,7 @@ async def _unpacked(request: Request) -> bytes:
 
 
 def _header_length(header: str, size_bytes: int) -> int:
-    if not header.isdecimal() or not header.isascii():
+    if not (header.isascii() and header.isdecimal() and len(header) <= MAX_DIGITS):
         raise InvalidRequestError(
             f"unable to parse Inference-Header-Content-Length: expected a number, got {header!r}"
         )

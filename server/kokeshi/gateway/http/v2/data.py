@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.gateway.kserve.datatypes import BYTES, bytes_array, count_of, dtype_of, shape_text
+from kokeshi.gateway.kserve.datatypes import (
+    BYTES,
+    bytes_array,
+    count_of,
+    dtype_of,
+    shape_text,
+    shaped,
+)
 
 BASE64: Final = "base64"  # of the parameter `content_type` of an input
 # JSON has no form for them that all agree on; Triton takes and sends them in binary alone.
@@ -62,7 +69,7 @@ def array_of_json(
             f"'data' of input {name!r} does not fit its shape {shape_text(shape)}: expected "
             f"{count_of(name, shape)} elements, got {len(flat)}"
         )
-    return _shaped(name, _numbers(name, datatype, dtype, flat), shape)
+    return shaped(name, _numbers(name, datatype, dtype, flat), shape)
 
 
 def _flat(name: str, data: object) -> list[Any]:
@@ -98,15 +105,6 @@ def _numbers(name: str, datatype: str, dtype: "np.dtype[Any]", flat: Sequence[An
                     f"{limits.max}, not {value}"
                 )
     return np.array(flat, dtype)
-
-
-def _shaped(name: str, array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    try:
-        return array.reshape(shape)
-    except ValueError as error:  # more axes than numpy has, or too long beside an axis of 0
-        raise InvalidRequestError(
-            f"shape of input {name!r} cannot be held: {shape_text(shape[:9])}"
-        ) from error
 
 
 def _encoded(name: str, flat: Sequence[str], content_type: str) -> list[bytes]:

@@ -6,9 +6,6 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 from math import prod
-from typing import Any
-
-from numpy.typing import NDArray
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.http.v2.body import Parts
@@ -37,13 +34,8 @@ def raw_input(contract: Contract, parts: Parts) -> InferInput:
     if expected.datatype == BYTES:
         return _element(expected.name, _one_element(expected.name, axes), parts.raw)
     shape = _shape(expected, axes, len(parts.raw))
-    array = aligned(array_of(expected.name, expected.datatype, shape, parts.raw))
+    array = array_of(expected.name, expected.datatype, shape, parts.raw)
     return InferInput(expected.name, expected.datatype, shape, array)
-
-
-def aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """The array where its elements lie as their type wants it, else a copy: graphs rely on it."""
-    return array if array.flags.aligned else array.copy()
 
 
 def _element(name: str, shape: tuple[int, ...], raw: memoryview) -> InferInput:

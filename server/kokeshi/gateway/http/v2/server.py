@@ -10,6 +10,8 @@ from kokeshi.gateway.http.errors import kserve_error
 from kokeshi.gateway.http.v2.routes import Version, make_router, of_model, respond
 from kokeshi.gateway.http.v2.schemas import Schema, answer
 from kokeshi.gateway.kserve import metadata
+from kokeshi.gateway.kserve.calls import version_of
+from kokeshi.gateway.kserve.contracts import contracts_of
 from kokeshi.gateway.kserve.repository import config_json
 from kokeshi.service import Service
 
@@ -65,7 +67,7 @@ async def model_metadata(model: str, request: Request, version: Version) -> Resp
     """What a model takes and gives."""
     service = service_of(request)
     found = metadata.model_metadata(service, model, version)
-    card = service.model(model, int(version or 0)).card
+    card = contracts_of(service).of(model, version_of(version)).card
     if card is None:
         return respond(found)
     properties = {"method": card.method, "tasks": ",".join(card.tasks), "space": card.space}
