@@ -9,6 +9,7 @@ import pickle
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Final
 from kokeshi.errors import KokeshiError, UnavailableError
 
 logger = logging.getLogger(__name__)
+RETRY_S: Final = 0.1
 
 BACKLOG: Final = 512
 _LENGTH: Final = struct.Struct("<Q")
@@ -102,8 +104,12 @@ class Listener:
         while True:
             try:
                 connection, _ = self._listening.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if self._closing:
+                    return
+                logger.error("no connection can be taken: %s", error)
+                time.sleep(RETRY_S)  # a descriptor may be free soon
+                continue
             with self._lock:
                 if self._closing:
                     connection.close()

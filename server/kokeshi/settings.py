@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from kokeshi.engines.triton.installation import default_folder
 from kokeshi.errors import SetupError
 
 PREFIX: Final = "KOKESHI_"
@@ -108,8 +109,8 @@ class Settings(BaseSettings):
     )
     model_control: Literal["none", "poll", "explicit"] = Field(
         "none",
-        description="Embedded engine: none loads all models at the start; poll also follows the "
-        "folder; explicit loads and unloads by request.",
+        description="Embedded engine and triton: none loads all models at the start; poll also "
+        "follows the folder; explicit loads and unloads by request.",
     )
     load_models: Names = Field(
         "", description="Models that explicit control loads at the start, with commas; * is all."
@@ -148,7 +149,7 @@ class Settings(BaseSettings):
         "", description="Headers of each call to Triton: name=value, with commas."
     )
     triton_home: Folder = Field(
-        default_factory=lambda: user_data_path("kokeshi", appauthor=False) / "triton",
+        default_factory=default_folder,
         description="Where `kokeshi triton install` puts its Triton; by default in the user's "
         "own data folder.",
     )

@@ -11,7 +11,7 @@ import pytest
 from kokeshi.engines.triton.backends.onnxruntime import kokeshi_heartbeat
 from kokeshi.engines.triton.backoff import FIRST_S, LONGEST_S, Backoff
 from kokeshi.engines.triton.stub import Limits, Stub
-from kokeshi.engines.triton.vitals import MemoryKills, vitals
+from kokeshi.engines.vitals import MemoryKills, vitals
 
 TICK_S = 0.1
 BEATING = """

@@ -18,6 +18,7 @@ from typing import Any, Final
 from kokeshi.cli.worker import Orders
 from kokeshi.cli.worker_metrics import ENGINE, Totals
 from kokeshi.engines.process.backoff import Backoff
+from kokeshi.engines.vitals import STOPPED, vitals
 from kokeshi.errors import SetupError
 from kokeshi.local_calls import receive, send
 from kokeshi.settings import Settings
@@ -135,12 +136,8 @@ class Child:
 
     def is_stopped(self) -> bool:
         """Whether a signal stopped it: it would hold its connections and answer none."""
-        if self._popen is None:
-            return False
-        with suppress(OSError):
-            stat = Path(f"/proc/{self._popen.pid}/stat").read_text()
-            return stat.rpartition(")")[2].split()[0] == "T"
-        return False
+        now = None if self._popen is None else vitals(self._popen.pid)
+        return now is not None and now.state == STOPPED
 
     @property
     def is_there(self) -> bool:

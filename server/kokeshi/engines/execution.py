@@ -10,7 +10,7 @@ from kokeshi.engines.accounts import Accounts
 from kokeshi.engines.batches import Outputs, Run, Times, run_batch
 from kokeshi.engines.entries import OVER, Entry, Stage, wake
 from kokeshi.engines.statistics import Failure
-from kokeshi.errors import InferenceError, KokeshiError
+from kokeshi.errors import InferenceError, InvalidRequestError, KokeshiError
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ class Execution:
             inputs = [entry.inputs for entry in batch]
             results, times = run_batch(run, inputs, [entry.rows for entry in batch])
         except KokeshiError as error:
+            if isinstance(error, InvalidRequestError) and len(batch) > 1:
+                self._run_apart(batch, run)  # one of them is wrong, and nobody knows which
+                return None
             with self._lock:
                 backend = isinstance(error, InferenceError)
                 self.fail(batch, error, Failure.BACKEND if backend else Failure.OTHER)

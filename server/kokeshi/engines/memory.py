@@ -1,7 +1,6 @@
 """Memory that was freed, given back to the operating system."""
 
 import ctypes
-import ctypes.util
 from collections.abc import Callable
 from functools import cache
 
@@ -18,7 +17,7 @@ def give_back() -> None:
 @cache
 def _trim() -> "Callable[[int], int] | None":
     try:
-        library = ctypes.CDLL(ctypes.util.find_library("c") or None)
+        library = ctypes.CDLL(None)  # what this process is linked with
         trim: Callable[[int], int] = library.malloc_trim
     except (OSError, AttributeError):  # no glibc
         return None

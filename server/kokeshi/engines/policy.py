@@ -72,11 +72,11 @@ def policy_from(config: ModelConfig, max_queue_requests: int = MAX_QUEUE_REQUEST
         config: of the model.
         max_queue_requests: limit of the queues for which the configuration names none; 0: none.
     """
-    instances = sum(group.count or 1 for group in config.instance_group) or 1
+    at_once = instances(config)
     max_rows = max(1, config.max_batch_size)
     batching = config.dynamic_batching
     if batching is None:
-        return Policy(max_rows=max_rows, max_queue_requests=max_queue_requests, instances=instances)
+        return Policy(max_rows=max_rows, max_queue_requests=max_queue_requests, instances=at_once)
     return Policy(
         max_rows=max_rows,
         merge=config.max_batch_size > 0,
@@ -90,8 +90,14 @@ def policy_from(config: ModelConfig, max_queue_requests: int = MAX_QUEUE_REQUEST
         rules_by_level={
             level: _rules(policy) for level, policy in batching.priority_queue_policy.items()
         },
-        instances=instances,
+        instances=at_once,
     )
+
+
+def instances(config: ModelConfig) -> int:
+    """Runs that a configuration wants at once, on all devices together."""
+    counts = [(group.count or 1) * max(1, len(group.gpus)) for group in config.instance_group]
+    return sum(counts) or 1
 
 
 def _default_level(batching: DynamicBatching) -> int:

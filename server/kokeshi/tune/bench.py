@@ -194,7 +194,7 @@ class Bench:
                 reference = reference or values
                 found[name] = compare(self._outputs, reference, values, self._options.bounds)
             except CandidateError as error:
-                del workers[name]
+                workers.pop(name).kill()
                 self._fail(name, str(error))
             self._on_progress("fidelity", done / max(1, len(workers)))
         return found
@@ -230,9 +230,16 @@ class Bench:
             threads=way.threads,
             speeds=speeds.get(way.name, ()),
             fidelity=fidelity.get(way.name, ()),
-            peak_bytes=0 if failed else workers[way.name].peak_bytes(),
+            peak_bytes=0 if failed else _peak_bytes(workers[way.name]),
             failed=failed,
         )
+
+
+def _peak_bytes(worker: Worker) -> int:
+    try:
+        return worker.peak_bytes()
+    except CandidateError:  # it ended; its figures stand
+        return 0
 
 
 def _wanted(way: Way, only: Sequence[str]) -> bool:

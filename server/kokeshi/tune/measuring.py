@@ -45,7 +45,7 @@ def measure(
                     running[name].measure(batch, 0)  # the first run of a shape allocates
                 rounds[name, size].append(running[name].measure(batch, seconds / ROUNDS))
             except CandidateError as error:
-                del running[name]
+                running.pop(name).kill()
                 on_failure(name, str(error))
         on_progress(done / len(turns))
     return {

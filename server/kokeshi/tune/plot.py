@@ -5,6 +5,7 @@ from typing import Final
 
 from kokeshi.card import Candidate, Tuning
 from kokeshi.errors import SetupError
+from kokeshi.tune.choosing import merit
 
 _SIZE_INCHES: Final = (9.0, 4.5)
 _FLOOR: Final = 1e-3  # a thousandth of what is allowed, or less
@@ -36,10 +37,10 @@ def draw(model: str, tuning: Tuning, target: Path) -> None:
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     measured = [one for one in tuning.candidates if not one.failed]
-    for candidate in sorted(measured, key=fastest, reverse=True):
+    for candidate in sorted(measured, key=lambda one: merit(one, "throughput"), reverse=True):
         chosen = candidate.name == tuning.chosen
         axes.scatter(
-            fastest(candidate),
+            merit(candidate, "throughput"),
             max(_FLOOR, shortfall(candidate)),
             s=_CHOSEN_SIZE if chosen else _SIZE,
             marker="*" if chosen else _MARKERS.get(candidate.runtime, "o"),
@@ -57,11 +58,6 @@ def draw(model: str, tuning: Tuning, target: Path) -> None:
     axes.grid(visible=True, which="major", alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(target, format="svg", metadata={"Date": None})
-
-
-def fastest(candidate: Candidate) -> float:
-    """Images in a second, at the batch size that is best for it."""
-    return max(one.rows_per_s for one in candidate.speeds)
 
 
 def shortfall(candidate: Candidate) -> float:

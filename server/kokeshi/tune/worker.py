@@ -121,6 +121,10 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def kill(self) -> None:
+        """Ends the process at once; it has to be closed all the same."""
+        self._process.kill()
+
     def close(self) -> None:
         """Ends the process."""
         self._connection.close()  # which it takes as the sign to end

@@ -127,7 +127,7 @@ class Arena:
         del self._map
 
 
-def _remember(known: dict[Any, Layout], key: Any, layout: Layout) -> None:  # noqa: ANN401
+def _remember(known: dict[Any, Layout], key: Any, layout: Layout) -> None:  # noqa: ANN401 - any key
     if len(known) >= MAX_LAYOUTS:
         known.clear()
     known[key] = layout

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -55,7 +56,8 @@ class AttachedEngine:
         self._pool = Pool(folder / INFER_SOCKET)
         self._call = Caller(folder / CONTROL_SOCKET, "the engine's process")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="attached")
-        self._aside = ThreadPoolExecutor(4, thread_name_prefix="control")
+        self._aside = ThreadPoolExecutor(4, thread_name_prefix="control")  # a load takes minutes
+        self._quick = ThreadPoolExecutor(2, thread_name_prefix="quick")
         self._most = threads + max_waiting
         self._under_way = 0  # of coroutines; on the event loop alone
         self._gateway = secrets.randbits(63)
@@ -74,7 +76,8 @@ class AttachedEngine:
         """See `Engine.close`."""
         self._closing.set()
         await asyncio.to_thread(self._threads.shutdown)
-        await asyncio.to_thread(self._aside.shutdown)
+        for executor in (self._aside, self._quick):
+            await asyncio.to_thread(executor.shutdown)
         if self._following.ident is not None:
             await asyncio.to_thread(self._following.join)
         self._pool.clear()
@@ -154,8 +157,8 @@ class AttachedEngine:
 
     def _give_up(self, key: Key) -> None:
         """Has a request leave the queue, if it is still there; does not wait."""
-        if not self._closing.is_set():
-            self._aside.submit(self._call, "leave", key)
+        with suppress(RuntimeError):  # it is being closed
+            self._quick.submit(self._call, "leave", key)
 
     async def load(
         self, model: str, config: str = "", files: Mapping[str, bytes] | None = None
@@ -171,13 +174,14 @@ class AttachedEngine:
 
     async def statistics(self, model: str = "", version: int = 0) -> Sequence[ModelStatistics]:
         """See `Engine.statistics`."""
-        return await self._aside_call("statistics", model, version)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._quick, self._call, "statistics", model, version)
 
     def counted(self) -> Sequence[ModelStatistics]:
         """See `Engine.counted`; no older than `NEWS_S`."""
         return self._mirror.counted
 
-    async def _aside_call(self, name: str, *args: Any) -> Any:  # noqa: ANN401
+    async def _aside_call(self, name: str, *args: Any) -> Any:  # noqa: ANN401 - whatever the other end returns
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._aside, self._call, name, *args)
 
@@ -195,6 +199,10 @@ class AttachedEngine:
             except UnavailableError:
                 self._lose()
                 self._closing.wait(RETRY_S)
+                wait_s = 0.0
+            except Exception:  # this gateway would never hear of the models again
+                logger.exception("the engine's news cannot be read")
+                self._closing.wait(NEWS_S)
                 wait_s = 0.0
             else:
                 mirror.apply(notice)

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Final
 
 from kokeshi import metrics
 from kokeshi.engines.process.backoff import Backoff
@@ -15,6 +16,7 @@ from kokeshi.engines.process.watch import Fate, watch
 from kokeshi.errors import KokeshiError, UnavailableError
 
 logger = logging.getLogger(__name__)
+_UNLOADED: Final = "the model was unloaded"
 
 
 class Keeper:
@@ -37,7 +39,7 @@ class Keeper:
         wedge_timeout_s: float,
     ) -> None:
         self.peer: Peer | None = None  # None: there is none that runs batches
-        self.reason = "the model was unloaded"  # why there is none
+        self.reason = _UNLOADED  # why there is none
         self._model = model
         self._make = make
         self._prepare = prepare
@@ -76,7 +78,7 @@ class Keeper:
         with self._lock:
             if self._closed:
                 return
-            self._closed = True
+            self._closed, self.reason = True, _UNLOADED
             if self._starting:
                 self._starting.kill()
         os.eventfd_write(self._closing_fd, 1)

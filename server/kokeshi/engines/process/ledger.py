@@ -3,6 +3,7 @@
 The engine's process keeps a ledger; each gateway holds a mirror of it, and waits for what changes.
 """
 
+import logging
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,9 @@ from kokeshi.engines.config import ModelConfig
 from kokeshi.engines.protocol import Engine, ModelStatus, State
 from kokeshi.engines.statistics import ModelStatistics
 from kokeshi.errors import KokeshiError, ModelNotFoundError, UnavailableError
+
+logger = logging.getLogger(__name__)
+RETRY_S: Final = 1.0
 
 POLL_S: Final = 0.02  # between two looks at the engine's states
 
@@ -76,10 +80,10 @@ class Ledger:
 
     def refresh(self) -> None:
         """Looks at the engine now."""
-        found: dict[str, list[ModelStatus]] = {}
-        for status in self._engine.models():
-            found.setdefault(status.name, []).append(status)
-        with self._changed:
+        with self._changed:  # read inside, so that older news never follows newer
+            found: dict[str, list[ModelStatus]] = {}
+            for status in self._engine.models():
+                found.setdefault(status.name, []).append(status)
             changed = [name for name in found if not self._same(name, found[name])]
             gone = self._records.keys() - found.keys()
             if not (changed or gone):
@@ -112,14 +116,28 @@ class Ledger:
 
     def _follow(self) -> None:
         while not self._closing.wait(POLL_S):
-            self.refresh()
+            try:
+                self.refresh()
+            except Exception:  # gateways would never hear of the models again
+                logger.exception("the engine's models cannot be read")
+                self._closing.wait(RETRY_S)
 
     def _same(self, name: str, statuses: Sequence[ModelStatus]) -> bool:
         _, known = self._records.get(name, (0, None))
         if known is None or len(known.statuses) != len(statuses):
             return False
         pairs = zip(known.statuses, statuses, strict=True)
-        return all(left is right or left == right for left, right in pairs)
+        return all(left is right or left == right for left, right in pairs) and all(
+            self._pbtxt(name, version) == detail.pbtxt  # loaded again, with another configuration
+            for version, detail in known.details.items()
+            if isinstance(detail, Detail)
+        )
+
+    def _pbtxt(self, name: str, version: int) -> str:
+        try:
+            return self._engine.pbtxt(name, version)
+        except KokeshiError:
+            return ""
 
     def _details(
         self, name: str, statuses: Sequence[ModelStatus]

@@ -16,6 +16,7 @@ from kokeshi.engines.process import child
 from kokeshi.engines.process.channel import Channel, ClosedError, Tensors, pair
 from kokeshi.engines.process.questions import Opened, Opening, Question
 from kokeshi.engines.process.ready import ready
+from kokeshi.engines.vitals import STOPPED, vitals
 from kokeshi.errors import UnavailableError
 
 END_TIMEOUT_S: Final = 5.0  # for a process to end by itself
@@ -106,11 +107,8 @@ class Peer:
 
     def is_stopped(self) -> bool:
         """Whether somebody sent it SIGSTOP."""
-        try:
-            status = Path(f"/proc/{self.pid}/stat").read_text()
-        except OSError:  # it is gone
-            return False
-        return status.rpartition(")")[2].split()[0] == _STOPPED
+        now = vitals(self.pid)
+        return now is not None and now.state == STOPPED
 
     def kill(self) -> None:
         """Ends it at once, and every wait for its answers."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from kokeshi.engines.config import GRAPH_FILE, ModelConfig
-from kokeshi.engines.policy import policy_from
+from kokeshi.engines.policy import instances
 from kokeshi.engines.process.channel import ClosedError
 from kokeshi.engines.process.keeper import Keeper
 from kokeshi.engines.process.peer import Peer
@@ -58,9 +58,9 @@ class ProcessRuntime:
             graph=graph, config=config, threads=threads, cache_folder=cache_folder
         )
         self._progress = progress
-        instances = policy_from(config).instances
+        at_once = instances(config)
         self._keeper = Keeper(
-            config.name, lambda: Peer(instances, python), self._prepare, wedge_timeout_s
+            config.name, lambda: Peer(at_once, python), self._prepare, wedge_timeout_s
         )
         opened = self._keeper.opened()
         self._progress = None  # a graph that is opened again tells nobody

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from hashlib import file_digest
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kokeshi.engines.config import ModelConfig
+from kokeshi.engines.policy import instances
+from kokeshi.engines.repository import graph_digest
 from kokeshi.engines.runtimes.accelerators import CUDA, TENSORRT, Plan, Providers, plan
 from kokeshi.engines.runtimes.bound import BoundRuntime, can_be_bound, pinned
 from kokeshi.engines.runtimes.building import expected_s, remember, watched
@@ -45,7 +46,7 @@ def open_runtime(
         config,
         this_machine(),
         threads=threads,
-        digest=lambda: _digest(graph),
+        digest=lambda: graph_digest(graph),
         cache_folder=cache_folder,
     )
     if found.openvino:
@@ -55,12 +56,6 @@ def open_runtime(
     with _built(found, graph, cache_folder, progress):
         opened = [_on_onnx(graph, config, found, it, threads) for it in found.providers]
     return opened[0] if len(opened) == 1 else SpreadRuntime(opened)
-
-
-def instances(config: ModelConfig) -> int:
-    """Runs that a configuration wants at once, on all devices together."""
-    counts = [(group.count or 1) * max(1, len(group.gpus)) for group in config.instance_group]
-    return sum(counts) or 1
 
 
 def _on_onnx(
@@ -87,11 +82,12 @@ def _built(
         return
     for providers in found.providers:
         _make_folders(providers)
-    digest, begun_s = _digest(graph), time.monotonic()
+    digest, begun_s = graph_digest(graph), time.monotonic()
     with watched(progress, expected_s(graph, digest, cache_folder)):
         yield
     if cache_folder is not None:
-        remember(time.monotonic() - begun_s, digest, cache_folder)
+        with suppress(OSError):  # the engine is there all the same
+            remember(time.monotonic() - begun_s, digest, cache_folder)
 
 
 def _make_folders(providers: Providers) -> None:
@@ -100,14 +96,3 @@ def _make_folders(providers: Providers) -> None:
     for name in ("trt_engine_cache_path", "trt_timing_cache_path"):
         if name in options:
             Path(options[name]).mkdir(parents=True, exist_ok=True)
-
-
-def _digest(graph: Path) -> str:
-    """Of the file, and of weights that lie beside it."""
-    parts = [graph, graph.with_name(f"{graph.name}.data")]
-    return "-".join(_sha256(part) for part in parts if part.exists())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

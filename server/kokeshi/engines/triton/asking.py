@@ -28,7 +28,7 @@ async def load(peers: Sequence[Peer], model: str, config: str, files: Mapping[st
     if files and not config:
         raise InvalidRequestError("files of a model come with its configuration")
     if config:
-        request.parameters["config"].string_param = _json(config)
+        request.parameters["config"].string_param = as_json(config)
     for path, data in files.items():
         request.parameters[f"file:{path}"].bytes_param = data
     await _at_all(peers, model, "RepositoryModelLoad", request)
@@ -42,7 +42,12 @@ async def unload(peers: Sequence[Peer], model: str) -> None:
     await _at_all(peers, model, "RepositoryModelUnload", request)
 
 
-def _json(config: str) -> str:
+def as_json(config: str) -> str:
+    """A configuration as Triton takes it with a request to load.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
     from google.protobuf.json_format import MessageToJson
 
     try:

@@ -120,7 +120,7 @@ class _Judge:
         if seen.state is not State.READY or seen.served is None:
             return ""
         try:
-            require_parts(seen.served, {*watch.seen})
+            require_parts(seen.served, watch.seen)
         except ArtefactError as error:
             return str(error)
         return self._refused(key, seen.served) or watch.peer.health[key].failed

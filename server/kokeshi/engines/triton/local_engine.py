@@ -8,6 +8,7 @@ from typing import Any
 
 from kokeshi.engines.polling import Changes
 from kokeshi.engines.protocol import Wanted
+from kokeshi.engines.triton.asking import as_json
 from kokeshi.engines.triton.installation import Installation
 from kokeshi.engines.triton.local import LocalTriton, nothing_to_do
 from kokeshi.engines.triton.remote import TritonEngine
@@ -83,7 +84,9 @@ class LocalTritonEngine(TritonEngine):
         self, model: str, config: str = "", files: Mapping[str, bytes] | None = None
     ) -> None:
         """See `Engine.load`."""
-        before = self._local.expect(model, Source(_as_json(config), dict(files or {})))
+        before = self._local.expect(
+            model, Source(as_json(config) if config else "", dict(files or {}))
+        )
         try:
             await super().load(model, config, files)
         except BaseException:
@@ -107,8 +110,8 @@ class LocalTritonEngine(TritonEngine):
             try:
                 for model in await asyncio.to_thread(folders.settled):
                     await self._take_over(model)
-            except KokeshiError as error:
-                logger.error("the model repository cannot be followed: %s", error)
+            except Exception:  # what cannot be read now may be readable later
+                logger.exception("the model repository cannot be followed; it is tried again")
 
     async def _take_over(self, model: str) -> None:
         there = (self._repository / model).is_dir()
@@ -116,12 +119,3 @@ class LocalTritonEngine(TritonEngine):
             await (self.load(model) if there else self.unload(model))
         except KokeshiError as error:
             logger.error("model %s could not be brought up to date: %s", model, error)
-
-
-def _as_json(pbtxt: str) -> str:
-    """A configuration as Triton takes it with a request to load."""
-    from google.protobuf.json_format import MessageToJson
-
-    from kokeshi.engines.config import parse_message
-
-    return MessageToJson(parse_message(pbtxt), preserving_proto_field_name=True) if pbtxt else ""

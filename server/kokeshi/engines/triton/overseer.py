@@ -16,7 +16,7 @@ from kokeshi.engines.triton.calls import Calls
 from kokeshi.engines.triton.memory import Memory
 from kokeshi.engines.triton.process import Process
 from kokeshi.engines.triton.stub import Fall, Limits, Stub
-from kokeshi.engines.triton.vitals import GONE, STOPPED, MemoryKills, vitals
+from kokeshi.engines.vitals import GONE, STOPPED, MemoryKills, vitals
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +148,9 @@ class Overseer:
         if not ended:  # Triton waits for one that fell
             signal.pidfd_send_signal(stub.pidfd, signal.SIGKILL)
         stub.close()
+        name = str(stub.pid)  # which another process may get
+        (self._memory.heartbeats / name).unlink(missing_ok=True)
+        self._known.discard(name)
         if fall:
             self._fell(stub.model, fall)
 

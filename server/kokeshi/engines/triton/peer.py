@@ -210,8 +210,13 @@ class Peer:
 
     def forget(self, present: Iterable[Key]) -> None:
         """Drops what is known of versions that are no more."""
-        for key in {*self.health} - {*present}:
+        kept = {*present}
+        for key in {*self.health} - kept:
             del self.health[key]
+        with self._lock:
+            for key in [key for key, count in self.waiting.items() if not count]:
+                if key not in kept:
+                    del self.waiting[key]
 
     async def close(self) -> None:
         """Closes the connections; shared memory first, as the server is told."""

@@ -211,8 +211,8 @@ class Regions:
             known, self._known = self._known, set()
             gone = [*(region for kept in self._idle.values() for region in kept), *self._lost]
             self._idle.clear()
+            self._total_bytes -= sum(region.nbytes for region in (*known, *self._lost))
             self._lost.clear()
-            self._total_bytes = 0
         for region in known:
             region.unlink()
         for region in gone:

@@ -282,15 +282,15 @@ class TritonEngine:
     def _loaded(self, model: str) -> bool:
         return any(watch.holds(model) for watch in self._watches)
 
-    async def _look(self) -> None:
-        for watch in self._watches:
+    async def _look(self, *, again: bool = True) -> None:
+        for watch in self._watches if again else ():
             watch.again()
         await asyncio.gather(*(watch.look() for watch in self._watches))
         self._publish()
 
     async def statistics(self, model: str = "", version: int = 0) -> Sequence[ModelStatistics]:
         """See `Engine.statistics`."""
-        await self._look()
+        await self._look(again=False)
         found = self.counted()
         if model:
             found = [it for it in found if it.name == model and version in {0, it.version}]

@@ -1,6 +1,6 @@
 """What an address serves: one version of one model, as its configuration says it is."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -85,7 +85,7 @@ def untrained(served: Served) -> bool:
     return served.card is not None and not served.card.checkpoint.trained
 
 
-def require_parts(served: Served, present: set[Key]) -> None:
+def require_parts(served: Served, present: Container[Key]) -> None:
     """Checks that the other graphs of its method are there too.
 
     Raises:

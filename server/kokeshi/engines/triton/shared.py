@@ -149,22 +149,26 @@ class SharedMemory:
 
     async def _grow(self, size: int) -> None:
         """One more region, where that is possible."""
-        region = None
         try:
             region = self._regions.make(size)
-            if region is not None:
-                await self._register(region)
+            if region is None:
+                return
+            await self._register_or_discard(region)
         except OSError as error:
             self._give_up(f"this machine gives none: {error.strerror}")
         except Fault as fault:
-            assert region is not None  # only its registration can fail so
-            self._regions.discard(region)
             if fault.code not in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:  # else it is asked again
                 self._give_up(fault.details)
         else:
-            if region is not None:
-                self._regions.add(region)
-                self._work()
+            self._regions.add(region)
+            self._work()
+
+    async def _register_or_discard(self, region: Region) -> None:
+        try:
+            await self._register(region)
+        except BaseException:  # cancelled, too
+            self._regions.discard(region)
+            raise
 
     def _work(self) -> None:
         if not self.works:

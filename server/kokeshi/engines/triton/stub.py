@@ -14,7 +14,7 @@ from typing import Final
 
 from kokeshi.engines.triton.backends.onnxruntime.kokeshi_heartbeat import INTERVAL_S, Pulse
 from kokeshi.engines.triton.process import in_words
-from kokeshi.engines.triton.vitals import GONE, STOPPED, MemoryKills, Thread, threads, vitals
+from kokeshi.engines.vitals import GONE, STOPPED, MemoryKills, Thread, threads, vitals
 
 SUSPECT_S: Final = 2 * INTERVAL_S  # silence after which /proc is asked; before, nothing is
 IDLE_SHARE: Final = 0.02  # of one core: what a process uses that only beats

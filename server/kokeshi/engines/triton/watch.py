@@ -55,19 +55,21 @@ class Watch:
         self._timeout_s = self._allowed_s = timeout_s
         self._configs: dict[Key, tuple[Any, Seen]] = {}  # message and what was made of it
         self._read_s = 0.0
+        self._looking = asyncio.Lock()  # two looks at once would undo one another
         self._probes: dict[Key, asyncio.Task[None]] = {}
 
     async def look(self, timeout_s: float | None = None) -> None:
         """Brings `seen` and `statistics` up to date; a server that is gone leaves them as known."""
-        self._allowed_s = timeout_s or self._timeout_s
-        try:
-            index, statistics = await asyncio.gather(self._index(), self._statistics())
-            ready = [key for key, seen in index.items() if seen.state is State.READY]
-            self.seen = index | await self._read(ready)
-        except Fault as fault:
-            self._silent(fault)
-            return
-        self._alive(statistics)
+        async with self._looking:
+            self._allowed_s = timeout_s or self._timeout_s
+            try:
+                index, statistics = await asyncio.gather(self._index(), self._statistics())
+                ready = [key for key, seen in index.items() if seen.state is State.READY]
+                self.seen = index | await self._read(ready)
+            except Fault as fault:
+                self._silent(fault)
+                return
+            self._alive(statistics)
         await self.peer.shared.sweep()
 
     def again(self) -> None:
@@ -128,10 +130,10 @@ class Watch:
         """Configuration and readiness of the versions that the index calls ready."""
         now_s = time.monotonic()
         stale = now_s - self._read_s > CONFIG_EVERY_S
+        if stale:  # before it is done, so that `again` meanwhile is not undone
+            self._read_s = now_s
         seen = await asyncio.gather(*(self._read_one(key, stale) for key in ready))
         self._configs = {key: self._configs[key] for key in ready if key in self._configs}
-        if stale:
-            self._read_s = now_s
         return dict(zip(ready, seen, strict=True))
 
     async def _read_one(self, key: Key, stale: bool) -> Seen:
