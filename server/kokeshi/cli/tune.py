@@ -74,6 +74,7 @@ def tune(
         bounds=parse_bounds(fidelity or ()),
         images=images,
         calibration=calibration,
+        cache_folder=settings.engine_cache,
         only=only or (),
     )
     with _stages() as on_progress:

@@ -44,25 +44,23 @@ class Scheduler:
         model: name, for messages and metrics.
         version: for the statistics.
         run: executes one batch, tensors by name to outputs by name, on up to `policy.instances`
-            threads at once; or one for each instance, each of which runs one batch at a time.
+            threads at once.
         policy: batching rules.
         executor: threads that run what coroutines and callbacks ask for. One is used per instance,
             and one that ends its answers meanwhile; with fewer, instances wait for those.
-        statistics: to go on counting in, instead of from nothing.
     """
 
     def __init__(
         self,
         model: str,
         version: int,
-        run: Run | Sequence[Run],
+        run: Run,
         policy: Policy,
         executor: Executor,
-        statistics: ModelStatistics | None = None,
     ) -> None:
-        runs = [run] * policy.instances if callable(run) else list(run)
+        runs = [run] * policy.instances
         self._model = model
-        self._accounts = Accounts(model, statistics or ModelStatistics(model, version))
+        self._accounts = Accounts(model, ModelStatistics(model, version))
         self._turns = Turns(model, runs, policy, executor, self._accounts)
         self._admission = Admission(model, policy, self._turns, self._accounts)
         self._lock = self._turns.lock

@@ -166,6 +166,22 @@ class Route:
     breadth: int = 0
 
 
+@dataclass(frozen=True)
+class RecallEstimate:
+    """Share of the true neighbours that searches like this one found lately, in 0..1.
+
+    Attributes:
+        low: end of the 95 % interval.
+        high: the other end.
+        samples: searches that were repeated exactly.
+    """
+
+    value: float
+    low: float
+    high: float
+    samples: int
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """Answer to a search.
@@ -178,6 +194,7 @@ class Found:
             others could have been among the k (`is_proven`).
         route: how it went.
         is_proven: bounds of what was left out closed, for every query.
+        recall: measured on searches that went the same way; None: none were yet.
     """
 
     hits: tuple[tuple[Hit, ...], ...]
@@ -187,6 +204,7 @@ class Found:
     higher_is_better: bool
     route: Route = Route("flat", 0)
     is_proven: bool = False
+    recall: RecallEstimate | None = None
 
 
 @dataclass(frozen=True)

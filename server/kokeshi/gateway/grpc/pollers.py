@@ -1,8 +1,8 @@
 """Threads that take events off a completion queue and work on them where they were taken.
 
 An answer needs no hand-over from one thread to another, which under the interpreter's lock costs
-more than a small graph. As few threads as can be take events, because each that does costs too:
-two, of which one works while gRPC hands the other the next event.
+more than a small graph. One thread takes events as long as none blocks: with two, the lock changes
+hands at every event, and a model of microseconds answers a third fewer requests.
 """
 
 import logging
@@ -19,7 +19,7 @@ logger: Final = logging.getLogger(__name__)
 Work = Callable[[], object]
 
 JOIN_TIMEOUT_S: Final = 5.0
-KEPT: Final = 2  # threads that take events, where so many may be
+KEPT: Final = 1  # threads that take events, while none blocks
 # Work that should have ended, and has not after this long, is taken for work that blocks.
 STUCK_S: Final = 0.05
 
