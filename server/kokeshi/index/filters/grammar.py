@@ -1,4 +1,4 @@
-"""What can be asked of an item's metadata: frozen records, checked when they are made.
+"""What can be asked of an item's metadata: frozen records, which `check` must pass before use.
 
 A field is a path into the metadata with dots ("camera.model"); "$id" and "$origin" name the item's
 own. A field that holds a list fits where one of its values does.
@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 Scalar = str | int | float | bool
-MAX_TERMS: Final = 256  # records of one filter, and values of all its sets together times 100
-MAX_DEPTH: Final = 16
+ID: Final = "$id"
+ORIGIN: Final = "$origin"
+MAX_TERMS: Final = 256  # records of one filter
+MAX_DEPTH: Final = 16  # of conditions in conditions
+MAX_VALUES: Final = 10_000  # of all sets of one filter together
+MAX_PATH_KEYS: Final = 16  # what lies deeper in the metadata cannot be asked for
+MAX_PATH_CHARACTERS: Final = 512
 
 
 @dataclass(frozen=True)
@@ -85,4 +90,5 @@ class Not:
     term: "Filter"
 
 
-Filter = Equals | In | Range | Exists | Prefix | Within | And | Or | Not
+Leaf = Equals | In | Range | Exists | Prefix | Within
+Filter = Leaf | And | Or | Not
