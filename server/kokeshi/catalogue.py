@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
-from kokeshi.plugin import Checkpoint, Method, Plugin
+from kokeshi.plugin import Checkpoint, Diagnostic, Method, Plugin, Retriever
 
 SERVED: Final = "served"
 CHECKPOINT_REQUIRED: Final = "checkpoint required"
@@ -32,6 +32,7 @@ class Entry:
     state: str
     reason: str = ""  # why it is not servable
     names: tuple[str, ...] = ()  # what `kokeshi export` takes for it
+    runs: tuple[str, ...] = ()  # retrievers and diagnostics of collections
 
 
 def entries(plugins: Iterable[Plugin]) -> list[Entry]:
@@ -70,6 +71,7 @@ def _entry(row: Mapping[str, Any], plugins: list[Plugin]) -> Entry:
         state=state,
         reason=row["why"] if state == NOT_SERVABLE else "",
         names=tuple(sorted(name for plugin in plugins for name in _names(plugin))),
+        runs=tuple(sorted(plugin.name for plugin in plugins if _runs_on_collections(plugin))),
     )
 
 
@@ -78,17 +80,26 @@ def _state(kind: str, plugins: list[Plugin]) -> str:
         return NOT_SERVABLE if kind == "excluded" else PLANNED
     if kind == "transform":
         return TRANSFORM
-    return SERVED if any(_brings_weights(plugin) for plugin in plugins) else CHECKPOINT_REQUIRED
+    networks = [plugin for plugin in plugins if not _runs_on_collections(plugin)]
+    is_served = not networks or any(_brings_weights(plugin) for plugin in networks)
+    return SERVED if is_served else CHECKPOINT_REQUIRED
+
+
+def _runs_on_collections(plugin: Plugin) -> bool:
+    """Whether it needs no weights, but a collection."""
+    return isinstance(plugin, Retriever | Diagnostic)
 
 
 def _brings_weights(plugin: Plugin) -> bool:
     """Whether `--weights pretrained` fetches them; a prefix opens names of a hub."""
     if isinstance(plugin, Method):
         return plugin.prefix is not None
+    if not isinstance(plugin, Checkpoint):
+        return False
     return hub_id(plugin.source) is not None or is_file_url(plugin.source)
 
 
 def _names(plugin: Plugin) -> tuple[str, ...]:
-    if isinstance(plugin, Checkpoint):
-        return (plugin.name,)
+    if not isinstance(plugin, Method):
+        return (plugin.name,) if isinstance(plugin, Checkpoint) else ()
     return (*plugin.variants, *([f"{plugin.prefix}/"] if plugin.prefix else []))

@@ -4,13 +4,21 @@ A distribution offers its plugins through the entry-point group `kokeshi.plugins
 a tuple of them. Records are data: importing them must not import torch, so that neither listing the
 catalogue nor serving needs it. Torch is imported inside `build` and `convert`, which run at export
 only.
+
+A `Retriever` and a `Diagnostic` see the records of this module, never a store: whoever holds the
+collection fills a `Sample` or `Neighbours`, and keeps what a fit returned beside the collection.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
 
 from kokeshi.contract import Input, Output
+from kokeshi.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -110,4 +118,195 @@ class Checkpoint:
     summary: str = ""
 
 
-Plugin = Method | Checkpoint
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """What a search found for one query, best first.
+
+    Attributes:
+        ids: of the k items.
+        scores: (k,) float32; similarities, larger nearer, or distances, smaller nearer.
+        metadata: of the items, JSON objects.
+        higher_is_better: scores are similarities.
+        vectors: (k, dim) float32, cut and normalised as the scores were computed; None where the
+            retriever does not read them.
+        query: (dim,) float32, likewise.
+        dimension: length that the scores were computed at; None is the full one.
+        count: items that were searched; 0: not known.
+    """
+
+    ids: tuple[str, ...]
+    scores: npt.NDArray[np.float32]
+    metadata: tuple[Mapping[str, Any], ...]
+    higher_is_better: bool = True
+    vectors: npt.NDArray[np.float32] | None = None
+    query: npt.NDArray[np.float32] | None = None
+    dimension: int | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs that a user has judged.
+
+    Attributes:
+        scores: (pairs,) float32, similarities.
+        same: (pairs,) bool.
+    """
+
+    scores: npt.NDArray[np.float32]
+    same: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Items of a collection, for a fit or a diagnostic.
+
+    Attributes:
+        vectors: (n, dim) float32 of full length, as the collection keeps them.
+        ids: of the items, or () where they are nobody's.
+        labels: one per item, "" where it has none; () where none has.
+        metadata: of the items, or ().
+        queries: (queries, dim) float32, or None.
+        counterpart: (n, other_dim) float32, the same items in another space, or None.
+        pairs: judged by a user, or None.
+        dimensions: trained prefix lengths, ascending, the full one last; () is the full one alone.
+        space: fingerprint of the embedding space of `vectors`.
+        counterpart_space: likewise of `counterpart`.
+        seed: of whatever a fit or a diagnostic draws.
+    """
+
+    vectors: npt.NDArray[np.float32]
+    ids: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    metadata: tuple[Mapping[str, Any], ...] = ()
+    queries: npt.NDArray[np.float32] | None = None
+    counterpart: npt.NDArray[np.float32] | None = None
+    pairs: Pairs | None = None
+    dimensions: tuple[int, ...] = ()
+    space: str = ""
+    counterpart_space: str = ""
+    seed: int = 0
+
+    @property
+    def trained(self) -> tuple[int, ...]:
+        """Prefix lengths that have a meaning, ascending, the full one last."""
+        return self.dimensions or (self.vectors.shape[1],)
+
+
+@dataclass(frozen=True)
+class Retriever:
+    """A published way to make more of an index than its nearest items.
+
+    At least one of `answer`, `apply` and `plan` is there. `settings` below are `defaults` with what
+    the caller changed (see `settle`); `model` is what `fit` returned, or None for a retriever
+    without a fit. A model is kept as `model_dump_json()` and read by `model.model_validate_json`.
+
+    Attributes:
+        licence: of the code that runs.
+        answer: `answer(neighbours, settings, model)` is a JSON object that the module describes.
+        apply: `apply(vectors, model)` takes (n, dim) float32 into the model's other space.
+        plan: `plan(settings, model)` says how to search, as a JSON object.
+        fit: `fit(sample, settings)`; raises InvalidRequestError where the sample cannot carry it.
+        model: class of what `fit` returns.
+        reads: what of the neighbours is needed besides ids, scores and metadata.
+        defaults: every setting with its value where the caller gives none.
+        packages: that `fit` imports beside numpy; `answer`, `apply` and `plan` need numpy alone.
+    """
+
+    name: str
+    paper: Paper
+    licence: str
+    answer: Callable[[Neighbours, Mapping[str, Any], Any], Mapping[str, Any]] | None = None
+    apply: Callable[[npt.NDArray[np.float32], Any], npt.NDArray[np.float32]] | None = None
+    plan: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
+    fit: Callable[[Sample, Mapping[str, Any]], BaseModel] | None = None
+    model: type[BaseModel] | None = None
+    reads: frozenset[Literal["vectors", "query"]] = frozenset()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()  # numbers in the catalogue
+    summary: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One plot of a diagnostic: `y` over `x`, both (points,) float64."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    kind: Literal["line", "bars", "points"] = "line"
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a diagnostic says of a collection.
+
+    Attributes:
+        figures: name -> number, for the metrics page and the report.
+        intervals: name of a figure -> its interval, for those that have one.
+        curves: plots.
+        flagged: ids of items that want a look -> why.
+        advice: sentences for the user, each of which the figures bear out.
+    """
+
+    figures: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    curves: tuple[Curve, ...] = ()
+    flagged: Mapping[str, str] = field(default_factory=dict)
+    advice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A published measure of a collection, taken on demand.
+
+    Attributes:
+        licence: of the code that runs.
+        measure: `measure(sample, settings)`; raises InvalidRequestError where the sample cannot
+            carry it.
+        needs: fields of `Sample` that must be filled.
+        defaults: every setting with its value where the caller gives none.
+        packages: that `measure` imports beside numpy.
+    """
+
+    name: str
+    paper: Paper
+    licence: str
+    measure: Callable[[Sample, Mapping[str, Any]], Findings]
+    needs: frozenset[Literal["ids", "labels", "queries", "counterpart"]] = frozenset()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()  # numbers in the catalogue
+    summary: str = ""
+
+
+def settle(plugin: Retriever | Diagnostic, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of one call: the plugin's own, with what the caller changed.
+
+    Raises:
+        InvalidRequestError: the plugin has no such setting, or one of another type.
+    """
+    for name, value in given.items():
+        if name not in plugin.defaults:
+            known = ", ".join(sorted(plugin.defaults)) or "none"
+            raise InvalidRequestError(
+                f"{plugin.name!r} has no setting {name!r}; its settings are: {known}"
+            )
+        _check_type(plugin.name, name, plugin.defaults[name], value)
+    return {**plugin.defaults, **given}
+
+
+def _check_type(plugin: str, name: str, default: object, value: object) -> None:
+    """A whole number stands for a real one, a list for a tuple; True stands for no number."""
+    wanted = type(default)
+    accepted = {float: (int, float), tuple: (list, tuple)}.get(wanted, wanted)
+    if isinstance(value, bool) != (wanted is bool) or not isinstance(value, accepted):
+        raise InvalidRequestError(
+            f"setting {name!r} of {plugin!r} is of type {wanted.__name__}, got {value!r}"
+        )
+
+
+Plugin = Method | Checkpoint | Retriever | Diagnostic

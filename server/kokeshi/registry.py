@@ -11,17 +11,19 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final, Self
 
 from kokeshi.errors import PluginError
-from kokeshi.plugin import Checkpoint, Method, Plugin
+from kokeshi.plugin import Checkpoint, Diagnostic, Method, Plugin, Retriever
 
 GROUP: Final = "kokeshi.plugins"
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Methods and checkpoints by name, each with the distribution that brought it."""
+    """Plugins by kind and name, each with the distribution that brought it."""
 
     methods: Mapping[str, Method]
     checkpoints: Mapping[str, Checkpoint]
+    retrievers: Mapping[str, Retriever] = field(default_factory=dict)
+    diagnostics: Mapping[str, Diagnostic] = field(default_factory=dict)
     distributions: Mapping[str, str] = field(default_factory=dict)  # plugin name -> distribution
 
     @classmethod
@@ -32,8 +34,7 @@ class Registry:
             PluginError: an unknown kind, a name given twice, or a checkpoint of no method.
         """
         owners: dict[str, str] = {}
-        methods: dict[str, Method] = {}
-        checkpoints: dict[str, Checkpoint] = {}
+        found: list[Plugin] = []
         for distribution, plugin in plugins:
             if not isinstance(plugin, Plugin):
                 kind = type(plugin).__name__
@@ -43,12 +44,13 @@ class Registry:
                     both = f"distributions {owners[name]!r} and {distribution!r}"
                     raise PluginError(f"{name!r} is offered twice, by {both}")
                 owners[name] = distribution
-            if isinstance(plugin, Method):
-                methods[plugin.name] = plugin
-            else:
-                checkpoints[plugin.name] = plugin
+            found.append(plugin)
         registry = cls(
-            methods, checkpoints, {name: owners[name] for name in [*methods, *checkpoints]}
+            methods={one.name: one for one in found if isinstance(one, Method)},
+            checkpoints={one.name: one for one in found if isinstance(one, Checkpoint)},
+            retrievers={one.name: one for one in found if isinstance(one, Retriever)},
+            diagnostics={one.name: one for one in found if isinstance(one, Diagnostic)},
+            distributions={one.name: owners[one.name] for one in found},
         )
         registry._check_checkpoints()
         return registry
@@ -119,7 +121,7 @@ def _distribution(entry: EntryPoint) -> str:
 
 def _claims(plugin: Plugin) -> tuple[str, ...]:
     """The names that nobody else may offer. A method may be named like one of its variants."""
-    if isinstance(plugin, Checkpoint):
+    if not isinstance(plugin, Method):
         return (plugin.name,)
     prefix = (f"{plugin.prefix}/",) if plugin.prefix else ()
     return tuple(dict.fromkeys((plugin.name, *plugin.variants, *prefix)))

@@ -42,14 +42,15 @@ def methods(
 ) -> None:
     """List the published methods and what can be done with each.
 
-    The last column is what `kokeshi export` takes for it, or why it cannot be served; with NAME,
-    all of it is told.
+    The last column is what `kokeshi export` takes for it, the retriever or diagnostic that it is,
+    or why it cannot be served; with NAME, all of it is told.
     """
     from kokeshi import catalogue
     from kokeshi.registry import discover
 
     registry = discover()
-    entries = catalogue.entries([*registry.methods.values(), *registry.checkpoints.values()])
+    plugins = (registry.methods, registry.checkpoints, registry.retrievers, registry.diagnostics)
+    entries = catalogue.entries(plugin for kind in plugins for plugin in kind.values())
     others = sorted(set(registry.names()) - {known for e in entries for known in e.names})
     wanted = {state} if state else set() if everything or name else set(EXPORTABLE)
     chosen = [entry for entry in entries if not wanted or entry.state in wanted]
@@ -90,7 +91,7 @@ def _is_named(name: str, names: Sequence[str]) -> bool:
 
 
 def _cells(entry: "Entry") -> list[object]:
-    first, *rest = entry.names or (entry.reason,)
+    first, *rest = entry.names or entry.runs or (entry.reason,)
     last = f"{first} and {len(rest)} more" if rest else first
     return [
         entry.number,
@@ -108,6 +109,7 @@ def _told(entry: "Entry") -> Iterator[str]:
         "reason": entry.reason,
         "tasks": ", ".join(entry.tasks),
         "export": ", ".join(entry.names),
+        "runs": ", ".join(entry.runs),
     }
     for what, text in told.items():
         if text:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from kokeshi.engines.config import CONFIG_FILE, card_from, from_pbtxt
 from kokeshi.errors import PluginError
 from kokeshi.export.pipeline import export
-from kokeshi.plugin import Checkpoint, Method, Paper, Plugin
+from kokeshi.plugin import Checkpoint, Diagnostic, Method, Paper, Plugin, Retriever
 from kokeshi.registry import Registry
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def checks_for(
         exported: see `parametrize_with_checks`.
     """
     others = [other for other in plugins if other is not plugin]
-    names = (plugin.name,) if isinstance(plugin, Checkpoint) else plugin.variants
+    names: tuple[str, ...] = (plugin.name,) if isinstance(plugin, Checkpoint) else ()
+    if isinstance(plugin, Method):
+        names = plugin.variants
     wanted = [name for name in names if exported is None or name in exported]
     return [
         Check(f"{plugin.name}: record is complete", lambda: check_record(plugin)),
@@ -125,10 +127,22 @@ def check_import(plugin: Plugin) -> None:
     Raises:
         PluginError: it does.
     """
-    functions = [plugin.convert, *([plugin.build] if isinstance(plugin, Method) else [])]
+    functions = [function for function in _functions(plugin) if function]
     for module in {getattr(function, "__module__", None) or __name__ for function in functions}:
         if found := _heavy_imports(module):
             raise PluginError(f"importing {module!r} of plugin {plugin.name!r} imports {found}")
+
+
+def _functions(plugin: Plugin) -> tuple[Callable[..., object] | None, ...]:
+    match plugin:
+        case Retriever():
+            return plugin.answer, plugin.apply, plugin.plan, plugin.fit
+        case Diagnostic():
+            return (plugin.measure,)
+        case Method():
+            return plugin.build, plugin.convert
+        case Checkpoint():
+            return (plugin.convert,)
 
 
 def check_export(name: str, plugin: Plugin, others: Iterable[Plugin]) -> None:

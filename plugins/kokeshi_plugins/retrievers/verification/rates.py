@@ -1,0 +1,102 @@
+"""Thresholds for wanted error rates, and the error rates at thresholds, with intervals.
+
+A false match calls two different things the same; a false non-match calls the same thing different
+(ISO/IEC 19795-1). A pair is called the same where its score is at least the threshold.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from kokeshi.errors import InvalidRequestError
+from kokeshi_plugins.retrievers.fitted import Rate, Record, clopper_pearson
+from kokeshi_plugins.retrievers.verification.pairs import ScoredPairs
+
+Weights = npt.NDArray[np.float64]
+
+
+class Point(Record):
+    """An operating point: a threshold and the two error rates there."""
+
+    threshold: float
+    false_match_rate: Rate
+    false_non_match_rate: Rate
+
+
+def threshold_for_false_matches(different: npt.NDArray[np.float64], wanted: float) -> float:
+    """The lowest threshold at which at most a share `wanted` of different pairs score that high.
+
+    Raises:
+        InvalidRequestError: one pair alone is a larger share than wanted.
+    """
+    allowed = _allowed(len(different), wanted, "different pairs", "false matches")
+    highest_refused = np.partition(different, -allowed - 1)[-allowed - 1]
+    return float(np.nextafter(highest_refused, np.inf))
+
+
+def threshold_for_false_non_matches(same: npt.NDArray[np.float64], wanted: float) -> float:
+    """The highest threshold at which at most a share `wanted` of same pairs score below it.
+
+    Raises:
+        InvalidRequestError: one pair alone is a larger share than wanted.
+    """
+    allowed = _allowed(len(same), wanted, "pairs of the same", "false non-matches")
+    return float(np.partition(same, allowed)[allowed])
+
+
+def point_at(pairs: ScoredPairs, threshold: float, draws: list[Weights] | None = None) -> Point:
+    """Both error rates at a threshold.
+
+    Args:
+        pairs: measured on.
+        threshold: of the scores.
+        draws: bootstrap weights; None where the pairs are independent, for exact intervals.
+    """
+    wrong = np.where(pairs.same, pairs.scores < threshold, pairs.scores >= threshold)
+    rates = [_rate(wrong, kind, draws) for kind in (~pairs.same, pairs.same)]
+    return Point(threshold=threshold, false_match_rate=rates[0], false_non_match_rate=rates[1])
+
+
+def intervals(pairs: ScoredPairs, draws: int, seed: int) -> list[Weights] | None:
+    """Bootstrap weights for `point_at`; None where binomial intervals hold."""
+    if pairs.are_independent:
+        return None
+    random = np.random.default_rng(seed)
+    return [pairs.resampled(random) for _ in range(draws)]
+
+
+def quantiles(
+    values: list[npt.NDArray[np.float64]], confidence: float = 0.95
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The interval, per column, of bootstrap values (draws, n)."""
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(np.stack(values), [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def _allowed(count: int, wanted: float, kind: str, errors: str) -> int:
+    """How many of `count` pairs may be wrong; at least one, or the rate could not be measured."""
+    allowed = int(np.floor(count * wanted + 1e-9))
+    if not 0 < wanted < 1 or not 1 <= allowed < count:
+        raise InvalidRequestError(
+            f"a share of {wanted!r} {errors} cannot be measured on {count} {kind}; expected a "
+            f"share below 1 and at least one pair in that share"
+        )
+    return allowed
+
+
+def _rate(
+    wrong: npt.NDArray[np.bool_], kind: npt.NDArray[np.bool_], draws: list[Weights] | None
+) -> Rate:
+    """A share; the interval of a bootstrap is never taken narrower than the binomial one.
+
+    Where nothing is wrong, no draw has anything wrong either, and that says nothing.
+    """
+    exact = clopper_pearson(int(wrong[kind].sum()), int(kind.sum()))
+    if draws is None:
+        return exact
+    chosen = (weights[kind] for weights in draws)
+    shares = [np.array(w @ wrong[kind] / w.sum()) for w in chosen if w.any()]
+    low, high = quantiles(shares)
+    return exact.model_copy(
+        update={"low": min(exact.low, float(low)), "high": max(exact.high, float(high))}
+    )
