@@ -31,6 +31,8 @@ CONFIG_FILE: Final = "kokeshi.toml"
 # Of control group version 2, as a container sees its own: quota and period, or "max".
 CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
 MAX_PORT: Final = 65_535
+SECRETS: Final = ("store_token",)
+STORE_SCHEMES: Final = ("milvus", "milvuss", "qdrant", "qdrants")  # the longer ones with TLS
 
 
 def _address(value: str) -> str:
@@ -43,6 +45,13 @@ def _address(value: str) -> str:
 def _engine(value: str) -> str:
     if value not in {"embedded", "triton"} and not value.startswith(("triton://", "tritons://")):
         raise ValueError("expected embedded, triton or triton://host:port")
+    return value
+
+
+def _store(value: str) -> str:
+    scheme, given, host = value.partition("://")
+    if value != "embedded" and not (given and scheme in STORE_SCHEMES and host):
+        raise ValueError("expected embedded, milvus://host:port or qdrant://host:port")
     return value
 
 
@@ -60,6 +69,7 @@ def _headers(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+StoreName = Annotated[str, AfterValidator(_store)]
 EngineName = Annotated[str, AfterValidator(_engine)]
 Names = Annotated[str, AfterValidator(_names)]
 Headers = Annotated[str, AfterValidator(_headers)]
@@ -81,6 +91,22 @@ class Settings(BaseSettings):
     data: Folder = Field(
         default_factory=lambda: user_data_path("kokeshi", appauthor=False),
         description="Folder of the collections; by default the user's own data folder.",
+    )
+    store: StoreName = Field(
+        "embedded",
+        description="What keeps the collections: embedded (this server, in its data folder), "
+        "milvus://host:port or qdrant://host:port (milvuss:// and qdrants:// with TLS).",
+    )
+    store_token: str = Field(
+        "", description="Key of a Milvus (or user:password) or a Qdrant; never shown."
+    )
+    store_timeout_s: float = Field(
+        30.0, gt=0, description="Seconds that a call to a Milvus or a Qdrant may take."
+    )
+    allow_network_files: bool = Field(
+        default=False,
+        description="Keep collections on a network file system, whose locks and fsyncs may not "
+        "hold what they promise.",
     )
     http: Address = Field(
         "127.0.0.1:8000", description="Address of the HTTP door; port 0 takes a free one."
@@ -176,6 +202,32 @@ class Settings(BaseSettings):
     max_k: int = Field(
         10_000, gt=0, description="Hits, labels or items of a page that one call may ask for."
     )
+    max_ingest_batches: int = Field(
+        4, gt=0, description="Batches of one ingest stream that are stored at once."
+    )
+    max_stream_searches: int = Field(
+        32, gt=0, description="Searches of one stream that run at once."
+    )
+    max_examples: int = Field(256, gt=0, description="Examples of all queries of one search.")
+    max_excluded: int = Field(1000, gt=0, description="Ids that one search may leave out.")
+    max_rounds: int = Field(
+        8, gt=0, description="Searches that one query may take to fill its groups."
+    )
+    store_threads: int = Field(
+        16,
+        gt=0,
+        description="Calls to the store at once; searches that come together share a pass.",
+    )
+    recall_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of the searches that are repeated exactly in idle time, to measure "
+        "recall.",
+    )
+    recall_core_share: float = Field(
+        0.1, gt=0, le=1, description="Share of a core that measuring recall may take."
+    )
     max_decode_queue_images: int = Field(
         4096, gt=0, description="Images that may wait to be decoded; more are refused."
     )
@@ -247,6 +299,11 @@ class Settings(BaseSettings):
     def sources(self) -> dict[str, str]:
         """For each setting: "default", "file NAME", "environment VARIABLE" or "flag --NAME"."""
         return {name: self._sources.get(name, "default") for name in type(self).model_fields}
+
+    def shown(self) -> dict[str, Any]:
+        """Every value as it may be printed: secrets are starred."""
+        values = self.model_dump(mode="json")
+        return values | {name: "***" for name in SECRETS if values[name]}
 
     @property
     def models_to_load(self) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def fill():
 @pytest.fixture
 def small_tuning():
     """Thresholds that a test can cross."""
-    return Tuning(tail_rows=200, hnsw_rows=1000)
+    return Tuning(segment_rows=250, tail_rows=200, hnsw_rows=1000)
 
 
 @pytest.fixture

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 
 from kokeshi.index import CollectionSpec, EmbeddedStore, SearchParams, Tuning
+from kokeshi.index.filters import Equals
 
 SPACE = "0123456789abcdef"
 SPECS = {
     "flat": CollectionSpec("faces", SPACE, 16, dimensions=(8, 16), index="flat"),
+    "codes": CollectionSpec("faces", SPACE, 16, dimensions=(8, 16), index="codes"),
     "hnsw": CollectionSpec("faces", SPACE, 16, dimensions=(8, 16), index="hnsw"),
     "prefix": CollectionSpec(
         "faces", SPACE, 16, dimensions=(8, 16), index="hnsw", graph_dimension=8
     ),
 }
-TUNING = Tuning(tail_rows=200)
+TUNING = Tuning(tail_rows=200, segment_rows=250)
 EXACT = SearchParams(10, exact=True)
 
 
@@ -24,11 +26,19 @@ def made(directory, spec, vectors, fill):
     """A closed store whose 600 first rows are in index files, and the files' directory."""
     with EmbeddedStore(directory, TUNING) as store:
         store.create(spec)
-        fill(store, "faces", vectors[:600])
+        fill(store, "faces", vectors[:600], batch=200)
         assert store.wait_idle()
-        fill(store, "faces", vectors[:0])
-        assert store.describe("faces").cached_seq == 1
+        seal(store)
     return next((directory / "indexes").iterdir())
+
+
+def seal(store):
+    """Brings the rows that still grow into files, as a full segment would be."""
+    collection = store._collections["faces"]
+    collection.seal()
+    store._builder.consider(collection)
+    assert store.wait_idle()
+    assert store.describe("faces").cached_seq == collection.snapshot.seq
 
 
 def answers(store, queries, params=EXACT):
@@ -37,7 +47,7 @@ def answers(store, queries, params=EXACT):
 
 
 @pytest.mark.parametrize("kind", SPECS)
-def test_an_index_file_is_opened_and_newer_writes_are_added(tmp_path, clustered, items, fill, kind):
+def test_files_are_opened_and_newer_writes_are_added(tmp_path, clustered, items, fill, kind):
     vectors, queries = clustered(700, 16), clustered(5, 16, seed=1)
     made(tmp_path, SPECS[kind], vectors, fill)
     with EmbeddedStore(tmp_path, TUNING) as store:
@@ -48,17 +58,39 @@ def test_an_index_file_is_opened_and_newer_writes_are_added(tmp_path, clustered,
         before = answers(store, queries)
     with EmbeddedStore(tmp_path, TUNING) as store:
         info = store.describe("faces")
-        assert (info.covered_seq, info.cached_seq) == (1, 1)
-        assert (info.tail, info.dead, info.count, info.seq) == (100, 2, 698, 4)
-        assert info.kind == ("flat" if kind == "flat" else "hnsw")
+        is_graph = kind in {"hnsw", "prefix"}  # which was extended over the hundred
+        assert info.cached_seq == info.covered_seq == (4 if is_graph else 3)
+        assert (info.tail, info.dead) == ((1, 3) if is_graph else (100, 2))
+        assert (info.seq, info.count) == (6, 698)
+        assert info.kind == {"prefix": "hnsw"}.get(kind, kind)
+        assert info.mapped_bytes == (700 if is_graph else 600) * 16 * 4
         assert store.stats().cache_rejections == 0
         assert answers(store, queries) == before
         assert answers(store, vectors[3:4], SearchParams(1))[0][0][0] != "id3"
+        number = SearchParams(1, filter=Equals("number", 77))
+        assert answers(store, queries[:1], number)[0][0][0] == "id77"
+
+
+def test_vectors_leave_the_memory_once_they_are_in_a_file(tmp_path, clustered, fill):
+    vectors = clustered(600, 16)
+    with EmbeddedStore(tmp_path, Tuning(segment_rows=10_000)) as store:
+        store.create(SPECS["codes"])
+        fill(store, "faces", vectors)
+        before = store.describe("faces")
+        seal(store)
+        after = store.describe("faces")
+        assert (before.mapped_bytes, after.mapped_bytes) == (0, vectors.nbytes)
+        assert after.memory_bytes == before.memory_bytes - vectors.nbytes
+        matrix = store._collections["faces"].snapshot.sealed[0].block.matrix
+        with pytest.raises(ValueError, match="read-only"):
+            matrix[0, 0] = 1
 
 
 @pytest.mark.parametrize("kind", SPECS)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "remove"])
-def test_a_damaged_file_is_rebuilt_and_answers_stay_right(tmp_path, clustered, fill, kind, damage):
+def test_a_damaged_file_is_made_again_and_answers_stay_right(
+    tmp_path, clustered, fill, kind, damage
+):
     vectors, queries = clustered(600, 16), clustered(5, 16, seed=1)
     files = made(tmp_path / "good", SPECS[kind], vectors, fill)
     with EmbeddedStore(tmp_path / "good", TUNING) as store:
@@ -74,9 +106,10 @@ def test_a_damaged_file_is_rebuilt_and_answers_stay_right(tmp_path, clustered, f
             assert answers(store, queries) == right, name
             assert store.wait_idle()
             assert answers(store, queries) == right, name
-            assert store.describe("faces").cached_seq == 1, name
+            seal(store)
         with EmbeddedStore(tmp_path / "bad", TUNING) as store:
             assert store.stats().cache_rejections == 0, name
+            assert store.describe("faces").kind == {"prefix": "hnsw"}.get(kind, kind)
 
 
 def hurt(path, damage, rng):
@@ -93,6 +126,22 @@ def hurt(path, damage, rng):
         path.write_bytes(content)
 
 
+def test_a_lost_file_of_which_rows_were_deleted_is_made_again_without_them(
+    tmp_path, clustered, fill
+):
+    vectors = clustered(600, 16)
+    files = made(tmp_path, SPECS["hnsw"], vectors, fill)
+    with EmbeddedStore(tmp_path, TUNING) as store:
+        store.delete("faces", ["id3", "id4", "id250"])
+        right = answers(store, vectors[:5], SearchParams(600, exact=True))
+    next(files.glob("*.segment")).unlink()
+    with EmbeddedStore(tmp_path, TUNING) as store:
+        assert store.describe("faces").count == 597
+        assert store.wait_idle()
+        assert answers(store, vectors[:5], SearchParams(600, exact=True)) == right
+        assert len(answers(store, vectors[:1], SearchParams(597))[0]) == 597
+
+
 def test_files_of_another_collection_or_format_are_not_opened(tmp_path, clustered, fill):
     vectors = clustered(600, 16)
     files = made(tmp_path / "a", SPECS["flat"], vectors, fill)
@@ -106,14 +155,38 @@ def test_files_of_another_collection_or_format_are_not_opened(tmp_path, clustere
         assert store.search("faces", query, SearchParams(), space="f" * 16).hits == ((),)
 
 
+def test_files_of_an_older_format_are_swept_and_made_anew(tmp_path, clustered, fill):
+    vectors = clustered(600, 16)
+    files = made(tmp_path, SPECS["flat"], vectors, fill)
+    rewrite(files, lambda body: body | {"format": 1})
+    (files / "0a1b2c3d.flat").write_text("of another format")
+    with EmbeddedStore(tmp_path, TUNING) as store:
+        assert store.stats().cache_rejections == 1
+        assert answers(store, vectors[:1])[0][0][0] == "id0"
+        seal(store)
+    assert read_manifest(files)["format"] == 2
+    assert not list(files.glob("*.flat"))
+
+
+def read_manifest(files):
+    return json.loads((files / "manifest.json").read_bytes().partition(b"\n")[2])
+
+
+def rewrite(files, change):
+    import hashlib
+
+    encoded = json.dumps(change(read_manifest(files))).encode()
+    seal = hashlib.sha256(encoded).hexdigest().encode()
+    (files / "manifest.json").write_bytes(seal + b"\n" + encoded)
+
+
 def test_files_ahead_of_the_database_are_not_opened(tmp_path, clustered, fill, items):
     vectors = clustered(900, 16)
     made(tmp_path / "old", SPECS["flat"], vectors, fill)
     shutil.copytree(tmp_path / "old", tmp_path / "new")
     with EmbeddedStore(tmp_path / "new", TUNING) as store:
         store.upsert("faces", items(vectors[600:], first=600), space=SPACE)
-        assert store.wait_idle()
-        assert store.describe("faces").cached_seq == 2
+        seal(store)
     # what a power loss leaves of durability "os": newer index files, an older database
     shutil.rmtree(tmp_path / "old" / "indexes")
     shutil.copytree(tmp_path / "new" / "indexes", tmp_path / "old" / "indexes")
@@ -126,15 +199,20 @@ def test_files_ahead_of_the_database_are_not_opened(tmp_path, clustered, fill, i
 
 def test_leftovers_are_swept(tmp_path, clustered, fill, items):
     vectors = clustered(900, 16)
-    files = made(tmp_path, SPECS["flat"], vectors, fill)
+    files = made(tmp_path, SPECS["hnsw"], vectors, fill)
     (files / "manifest.json.new").write_text("half")
-    (files / "deadbeef.flat").write_text("half")
+    (files / "deadbeef.segment").write_text("half")
     (tmp_path / "indexes" / "99").mkdir()
     with EmbeddedStore(tmp_path, TUNING) as store:
         assert not (tmp_path / "indexes" / "99").exists()
         store.upsert("faces", items(vectors[600:], first=600), space=SPACE)
         assert store.wait_idle()
-        named = json.loads((files / "manifest.json").read_bytes().partition(b"\n")[2])["files"]
-        assert {path.name for path in files.iterdir()} == {"manifest.json", *named}
+        body = read_manifest(files)
+        named = {f"{entry['token']}.segment" for entry in body["segments"]}
+        assert {path.name for path in files.iterdir()} == {
+            "manifest.json",
+            f"{body['form']['token']}.form",
+            *named,
+        }
         store.drop("faces")
         assert not files.exists()

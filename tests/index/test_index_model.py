@@ -32,13 +32,25 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = self.opened()
 
     def opened(self):
-        return EmbeddedStore(self.directory, Tuning(tail_rows=3, dead_share=0.3))
+        return EmbeddedStore(
+            self.directory,
+            Tuning(
+                tail_rows=3,
+                dead_rows=3,
+                dead_share=0.3,
+                segment_rows=4,
+                codes_rows=5,
+                shortlist_rows=2,
+            ),
+        )
 
     def teardown(self):
         self.store.close()
         shutil.rmtree(self.directory)
 
-    @initialize(metric=st.sampled_from(["cosine", "l2"]), index=st.sampled_from(["flat", "hnsw"]))
+    @initialize(
+        metric=st.sampled_from(["cosine", "l2"]), index=st.sampled_from(["flat", "codes", "hnsw"])
+    )
     def create(self, metric, index):
         self.metric = metric
         self.store.create(

@@ -77,9 +77,10 @@ def test_every_call_answers_as_the_store_does(store, remote, items):
     assert store.collections() == []
 
 
-def test_the_protocol_has_no_call_that_is_not_forwarded(store):
+def test_the_protocol_has_no_call_that_is_not_forwarded(store, remote):
     public = {name for name in dir(type(store)) if not name.startswith("_")}
-    assert set(CALLS) == public - {"close", "wait_idle"}
+    assert set(CALLS) == public - {"close", "wait_idle", "capabilities", "backup"}
+    assert remote.capabilities == store.capabilities
 
 
 @pytest.mark.parametrize(

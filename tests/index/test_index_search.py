@@ -39,7 +39,7 @@ def test_every_trained_length_finds_what_brute_force_finds(
 ):
     vectors = clustered(1500, 16) * (1 if metric == "cosine" else 30)
     queries = clustered(5, 16, seed=1)
-    with EmbeddedStore(tmp_path, Tuning(tail_rows=tail_rows)) as store:
+    with EmbeddedStore(tmp_path, Tuning(tail_rows=tail_rows, segment_rows=tail_rows)) as store:
         spec = CollectionSpec("faces", SPACE, 16, dimensions=(4, 8, 16), metric=metric)
         store.create(spec)
         fill(store, "faces", vectors, batch=300)
@@ -66,7 +66,9 @@ def test_a_batch_of_queries_answers_as_single_ones_do(faces, clustered, fill, si
 @pytest.mark.parametrize("tail_rows", [50, 10_000], ids=["indexed", "tail only"])
 def test_deleted_and_replaced_rows_are_never_found(tmp_path, clustered, items, fill, tail_rows):
     vectors = clustered(1000, 16)
-    with EmbeddedStore(tmp_path, Tuning(tail_rows=tail_rows, dead_share=1.0)) as store:
+    with EmbeddedStore(
+        tmp_path, Tuning(tail_rows=tail_rows, segment_rows=tail_rows, dead_share=1.0)
+    ) as store:
         store.create(CollectionSpec("faces", SPACE, 16))
         fill(store, "faces", vectors)
         assert store.wait_idle()
@@ -100,7 +102,7 @@ def test_equal_vectors_score_equal_and_stand_in_the_order_of_insertion(faces, cl
 @pytest.mark.parametrize(("rows", "tail_rows"), [(3000, 10_000), (6000, 500)])
 def test_two_stages_agree_with_one_on_the_first_ten(tmp_path, clustered, fill, rows, tail_rows):
     vectors, queries = clustered(rows, 256), clustered(100, 256, seed=3)
-    with EmbeddedStore(tmp_path, Tuning(tail_rows=tail_rows)) as store:
+    with EmbeddedStore(tmp_path, Tuning(tail_rows=tail_rows, segment_rows=tail_rows)) as store:
         store.create(CollectionSpec("faces", SPACE, 256, dimensions=(16, 32, 64, 128, 256)))
         fill(store, "faces", vectors)
         assert store.wait_idle()

@@ -2,6 +2,8 @@
 
 from kokeshi.index.embedded import EmbeddedStore
 from kokeshi.index.store import (
+    NO_TENANT,
+    Capabilities,
     CollectionInfo,
     CollectionSpec,
     Found,
@@ -9,6 +11,7 @@ from kokeshi.index.store import (
     Item,
     Page,
     Receipt,
+    Route,
     SearchParams,
     Store,
     StoreStats,
@@ -16,6 +19,8 @@ from kokeshi.index.store import (
 from kokeshi.index.tuning import Tuning
 
 __all__ = [
+    "NO_TENANT",
+    "Capabilities",
     "CollectionInfo",
     "CollectionSpec",
     "EmbeddedStore",
@@ -24,6 +29,7 @@ __all__ = [
     "Item",
     "Page",
     "Receipt",
+    "Route",
     "SearchParams",
     "Store",
     "StoreStats",

@@ -1,14 +1,13 @@
 """Index files: derived from the database, checksummed, rebuilt when in the slightest doubt.
 
-    indexes/<collection number>/manifest.json     names the files below, their sizes and SHA-256
-                                <token>.rows      int64 row numbers
-                                <token>.scales    float32 prefix norms
-                                <token>.flat      FAISS IndexFlat   } one of them, or both where the
-                                <token>.graph     FAISS IndexHNSW   } graph spans a prefix only
+    indexes/<collection number>/manifest.json     names the files below: sizes, SHA-256, contents
+                                <token>.segment   a sealed segment: vectors, rows, scales, codes,
+                                                  columns of metadata, one after the other
+                                <token>.form      an index over the first segments
 
-Files are written under new names, fsynced, and named by a manifest that is renamed into place;
-so there is always one whole set, the old or the new. FAISS's own readers see a file only after
-its checksum was found right.
+A file is written under a new name, fsynced, and named by a manifest that is renamed into place; so
+there is always one whole set, the old or the new. Nothing of a file is used, and no reader of
+FAISS's sees it, before its checksum was found right.
 """
 
 import contextlib
@@ -17,31 +16,71 @@ import logging
 import os
 import secrets
 import shutil
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import orjson
 
-from kokeshi.index.faiss_index import Base, load_faiss, opened
-from kokeshi.index.geometry import Block, Geometry
+from kokeshi.index import forms
+from kokeshi.index.crash_points import crash_point
+from kokeshi.index.forms import Form
+from kokeshi.index.geometry import Geometry
+from kokeshi.index.kernels import POOL
 from kokeshi.index.lock import fsync_directory
+from kokeshi.index.segment_file import Entry, mapped_block, read_segment, write_segment
+from kokeshi.index.segments import Segment
 from kokeshi.index.store import CollectionSpec
+from kokeshi.index.tuning import Tuning
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT: Final = 1
+CACHE_FORMAT: Final = 2
 INDEXES: Final = "indexes"
-_MANIFEST: Final = "manifest.json"
+MANIFEST: Final = "manifest.json"
 
 
 class RejectedCacheError(Exception):
-    """An index file cannot be trusted."""
+    """Index files cannot be trusted."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A segment whose file cannot be trusted: its rows must come from the database again.
+
+    Attributes:
+        first: number of its first row.
+        last: number of its last row.
+        rows: how many it had.
+        seq: see `Segment.seq`.
+    """
+
+    first: int
+    last: int
+    rows: int
+    seq: int
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What the files of a collection hold.
+
+    Attributes:
+        segments: in order.
+        form: an index over the first rows of them; None: there is none that can be trusted.
+        form_seq: the last write that it covers.
+        rejected: files that cannot be trusted.
+    """
+
+    segments: tuple[Segment | Lost, ...]
+    form: Form | None
+    form_seq: int
+    rejected: int
 
 
 class Cache:
-    """The index files of one collection."""
+    """The index files of one collection. One thread at a time reads or writes them."""
 
     def __init__(self, directory: Path, number: int, spec: CollectionSpec) -> None:
         self._directory = directory / INDEXES / str(number)
@@ -50,35 +89,84 @@ class Cache:
         self._spec = hashlib.sha256(
             orjson.dumps([number, asdict(spec)], option=orjson.OPT_SORT_KEYS)
         ).hexdigest()
+        self._entries: dict[str, Entry] = {}
+        self._form = ""
 
-    def write(self, base: Base) -> None:
-        """Replaces the files by those of `base`.
+    def write(self, segment: Segment) -> Segment:
+        """Writes a sealed segment; the same with its vectors mapped from the file.
+
+        The file counts once `publish` has named it.
 
         Raises:
-            OSError: the disk refused; the old files still stand.
+            OSError: the disk refused.
+        """
+        token = self._new_token()
+        path = self._segment_path(token)
+        with _removed_if_broken(path):
+            entry = write_segment(path, segment)
+        self._entries[token] = entry
+        return replace(segment, block=mapped_block(path, entry, segment.block), token=token)
+
+    def write_form(self, form: Form, seq: int) -> None:
+        """Writes an index over rows up to a write; it counts once `publish` has named it.
+
+        Raises:
+            OSError: the disk refused.
             RuntimeError: FAISS could not write.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
-        names = self._write_files(base, secrets.token_hex(4))
-        files = {name: _described(self._directory / name) for name in names}
-        body = {"format": CACHE_FORMAT, "spec": self._spec, "seq": base.seq, "files": files}
-        self._write_manifest(body)
-        self._sweep(keep={_MANIFEST, *names})
+        token = self._new_token()
+        path = self._form_path(token)
+        with _removed_if_broken(path):
+            forms.write(form, path)
+            crash_point("cache.form_before_fsync")
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        self._entries[token] = {**_measured(path), "seq": seq}
+        self._form = token
 
-    def read(self, upto_seq: int) -> Base | None:
-        """The index in the files, or None when there is none.
+    def drop_form(self) -> None:
+        """The next `publish` names no index."""
+        self._form = ""
+
+    def publish(self, segments: Sequence[Segment]) -> None:
+        """Names the files that the next start opens, durably, and sweeps all others.
 
         Args:
-            upto_seq: the last write in the database; an index that is ahead of it was written
-                before a power loss took the newest writes.
+            segments: all sealed segments that have files, from the first on.
 
         Raises:
-            RejectedCacheError: the files cannot be trusted.
+            OSError: the disk refused; what was named before still is.
         """
-        if not (self._directory / _MANIFEST).exists():
+        tokens = [segment.token for segment in segments]
+        form = {"token": self._form, **self._entries[self._form]} if self._form else None
+        body = {
+            "format": CACHE_FORMAT,
+            "spec": self._spec,
+            "segments": [{"token": token, **self._entries[token]} for token in tokens],
+            "form": form,
+        }
+        self._write_manifest(body)
+        crash_point("cache.before_sweep")
+        self._entries = {token: self._entries[token] for token in (*tokens, self._form) if token}
+        self._sweep()
+
+    def read(self, upto_seq: int, tuning: Tuning) -> Opened | None:
+        """What can be trusted of the files, or None when there are none.
+
+        Args:
+            upto_seq: the last write in the database; files that are ahead of it were written
+                before a power loss took the newest writes.
+            tuning: see `forms.read`.
+
+        Raises:
+            RejectedCacheError: none of them can be trusted.
+        """
+        if not (self._directory / MANIFEST).exists():
             return None
         try:
-            return self._read(upto_seq)
+            body = self._read_manifest()
+            self._check(body, upto_seq)
+            return self._opened(body, tuning)
         except RejectedCacheError:
             raise
         except Exception as error:  # a damaged file may fail in any way
@@ -86,84 +174,127 @@ class Cache:
 
     def remove(self) -> None:
         """Deletes the files, durably: they must not come back."""
+        self._entries, self._form = {}, ""
         if self._directory.exists():
             shutil.rmtree(self._directory)
             fsync_directory(self._directory.parent)
 
-    def _write_files(self, base: Base, token: str) -> list[str]:
-        faiss = load_faiss()
-        arrays = {"rows": base.block.rows.tobytes(), "scales": base.block.scales.tobytes()}
-        for ending, content in arrays.items():
-            (self._directory / f"{token}.{ending}").write_bytes(content)
-        indexes = {}
-        if base.graph is None or base.graph_dimension != self._geometry.dim:
-            indexes["flat"] = base.flat
-        if base.graph is not None:
-            indexes["graph"] = base.graph
-        for ending, index in indexes.items():
-            faiss.write_index(index, str(self._directory / f"{token}.{ending}"))
-        return [f"{token}.{ending}" for ending in (*arrays, *indexes)]
+    def _new_token(self) -> str:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        return secrets.token_hex(8)
+
+    def _segment_path(self, token: str) -> Path:
+        return self._directory / f"{token}.segment"
+
+    def _form_path(self, token: str) -> Path:
+        return self._directory / f"{token}.form"
 
     def _write_manifest(self, body: dict[str, Any]) -> None:
         encoded = orjson.dumps(body)
         seal = hashlib.sha256(encoded).hexdigest().encode()
-        aside = self._directory / f"{_MANIFEST}.new"
+        aside = self._directory / f"{MANIFEST}.new"
         with aside.open("wb") as file:
             file.write(seal + b"\n" + encoded)
             file.flush()
             os.fsync(file.fileno())
         fsync_directory(self._directory)  # the files that the manifest names
-        aside.rename(self._directory / _MANIFEST)
+        crash_point("cache.before_rename")
+        aside.rename(self._directory / MANIFEST)
+        crash_point("cache.after_rename")
         fsync_directory(self._directory)
         fsync_directory(self._directory.parent)
 
-    def _sweep(self, keep: set[str]) -> None:
+    def _sweep(self) -> None:
+        """Removes what the manifest does not name; a file that is mapped lives on unnamed."""
         for path in self._directory.iterdir():
-            if path.name not in keep:
+            if path.name != MANIFEST and path.stem not in self._entries:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
-    def _read(self, upto_seq: int) -> Base:
-        body = self._read_manifest()
-        if body["format"] != CACHE_FORMAT or body["spec"] != self._spec:
-            raise RejectedCacheError("of another format or collection")
-        if body["seq"] > upto_seq:
-            raise RejectedCacheError("ahead of the database")
-        paths = {}
-        for name, expected in body["files"].items():
-            path = self._directory / name
-            if _measured(path) != expected:
-                raise RejectedCacheError(f"the checksum of {path.suffix} does not match")
-            paths[path.suffix[1:]] = path
-        return self._load(paths, body["seq"])
-
     def _read_manifest(self) -> dict[str, Any]:
-        seal, _, encoded = (self._directory / _MANIFEST).read_bytes().partition(b"\n")
+        seal, _, encoded = (self._directory / MANIFEST).read_bytes().partition(b"\n")
         if hashlib.sha256(encoded).hexdigest().encode() != seal:
             raise RejectedCacheError("the checksum of the manifest does not match")
         body: dict[str, Any] = orjson.loads(encoded)
         return body
 
-    def _load(self, paths: dict[str, Path], seq: int) -> Base:
-        faiss = load_faiss()
-        rows = np.fromfile(paths["rows"], np.int64)
-        scales = np.fromfile(paths["scales"], np.float32).reshape(-1, len(rows))
-        indexes = {
-            ending: faiss.read_index(str(path))
-            for ending, path in paths.items()
-            if ending in {"flat", "graph"}
-        }
-        placeholder = Block(rows, np.empty((0, self._geometry.dim), np.float32), scales)
-        return opened(self._geometry, placeholder, indexes.get("flat"), indexes.get("graph"), seq)
+    def _check(self, body: dict[str, Any], upto_seq: int) -> None:
+        if body.get("format") != CACHE_FORMAT or body["spec"] != self._spec:
+            raise RejectedCacheError("of another format or collection")
+        if any(entry["seq"] > upto_seq for entry in body["segments"]):
+            raise RejectedCacheError("ahead of the database")
+
+    def _opened(self, body: dict[str, Any], tuning: Tuning) -> Opened:
+        named = body["segments"]
+        # nearly all the time of a start: hashing lets go of the interpreter
+        damages = POOL.map(self._damage_of, named)
+        segments = tuple(
+            self._segment(one, damage) for one, damage in zip(named, damages, strict=True)
+        )
+        rejected = sum(isinstance(segment, Lost) for segment in segments)
+        form, seq = None, 0
+        if body["form"] is not None:
+            form, seq = self._read_form(body["form"], tuning), body["form"]["seq"]
+            rejected += form is None
+        return Opened(segments, form, seq, rejected)
+
+    def _damage_of(self, named: dict[str, Any]) -> Exception | None:
+        """What is wrong with a segment's file."""
+        token, entry = _split(named)
+        try:
+            _verify(self._segment_path(token), entry)
+        except Exception as error:  # a damaged file may fail in any way
+            return error
+        return None
+
+    def _segment(self, named: dict[str, Any], damage: Exception | None) -> Segment | Lost:
+        token, entry = _split(named)
+        try:
+            if damage is not None:
+                raise damage
+            segment = read_segment(self._segment_path(token), entry, self._geometry)
+        except Exception as error:  # a damaged file may fail in any way
+            logger.warning("an index file is made again: %s", error)
+            return Lost(entry["first"], entry["last"], entry["rows"], entry["seq"])
+        self._entries[token] = entry
+        return segment
+
+    def _read_form(self, named: dict[str, Any], tuning: Tuning) -> Form | None:
+        token, entry = _split(named)
+        path = self._form_path(token)
+        try:
+            _verify(path, entry)
+            form = forms.read(path, self._geometry, tuning)
+        except Exception as error:  # a damaged file may fail in any way
+            logger.warning("an index is built again: %s", error)
+            return None
+        self._entries[token] = entry
+        self._form = token
+        return form
 
 
-def _described(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return _measured(path)
+@contextlib.contextmanager
+def _removed_if_broken(path: Path) -> Iterator[None]:
+    """Gives back the space of a file that could not be finished."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
 
 
-def _measured(path: Path) -> dict[str, Any]:
+def _split(named: dict[str, Any]) -> tuple[str, Entry]:
+    return named["token"], {key: value for key, value in named.items() if key != "token"}
+
+
+def _verify(path: Path, entry: Entry) -> None:
+    measured = _measured(path)
+    if any(entry[key] != value for key, value in measured.items()):
+        raise RejectedCacheError(f"the checksum of {path.suffix} does not match")
+
+
+def _measured(path: Path) -> Entry:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": sha256}

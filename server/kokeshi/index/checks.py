@@ -2,14 +2,24 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from kokeshi.errors import DimensionError, InvalidRequestError, SpaceMismatchError
-from kokeshi.index.store import CollectionSpec, Item, SearchParams, Vector
+from kokeshi.errors import (
+    AlreadyExistsError,
+    DimensionError,
+    InvalidRequestError,
+    SpaceMismatchError,
+)
+from kokeshi.index.filters import Filter, Leaf
+from kokeshi.index.filters import check as check_filter
+from kokeshi.index.filters.checking import terms_of
+from kokeshi.index.store import NO_TENANT, CollectionSpec, Item, SearchParams, Vector
+from kokeshi.index.vectors import as_array, as_float32, first_bad_row
 
 MAX_K: Final = 10_000
 MAX_DIM: Final = 16_384
@@ -20,9 +30,10 @@ MAX_QUERIES: Final = 1000
 QUERY_AXES: Final = 2  # (queries, values)
 MAX_HITS: Final = 100_000  # of all queries of one call
 MAX_PAGE_ROWS: Final = 1000
+MAX_BREADTH: Final = 100_000
+MAX_TENANT_CHARACTERS: Final = 256
 MAX_REQUEST_ID_CHARACTERS: Final = 128
-# Squares of larger values overflow float32 sums over MAX_DIM of them.
-MAX_ABSOLUTE_VALUE: Final = 1e15
+MAX_CURVATURE: Final = 1e6
 
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
 _SPACE: Final = re.compile(r"[0-9a-f]{16}")
@@ -49,13 +60,46 @@ def check_spec(spec: CollectionSpec) -> None:
             raise InvalidRequestError(
                 f"{field} must be one of {', '.join(choices)}, got {getattr(spec, field)!r}"
             )
+    _check_ball(spec)
 
 
 _CHOICES: Final = {
-    "metric": ("cosine", "l2"),
-    "index": ("auto", "flat", "hnsw"),
+    "metric": ("cosine", "ip", "l2", "hyperbolic"),
+    "index": ("auto", "flat", "codes", "hnsw", "ivf", "panorama"),
     "durability": ("fsync", "os"),
 }
+# FAISS compares rows with each other by the product that it compares queries with rows by; the
+# Lorentz product changes a sign between the two, so no graph or lists of FAISS's can follow it.
+HYPERBOLIC_INDEXES: Final = ("auto", "flat")
+
+
+def _check_ball(spec: CollectionSpec) -> None:
+    if spec.metric != "hyperbolic":
+        if spec.curvature != 1.0:
+            raise InvalidRequestError("curvature goes with the hyperbolic metric only")
+        return
+    if not 0 < spec.curvature <= MAX_CURVATURE:
+        raise InvalidRequestError(
+            f"curvature must be above 0 and at most {MAX_CURVATURE:g}, got {spec.curvature}"
+        )
+    if spec.trained != (spec.dim,):
+        raise InvalidRequestError("points of a hyperbolic space have no prefixes: one dimension")
+    if spec.index not in HYPERBOLIC_INDEXES:
+        raise InvalidRequestError(
+            f"index of a hyperbolic collection must be one of {', '.join(HYPERBOLIC_INDEXES)}, "
+            f"got {spec.index!r}"
+        )
+
+
+def check_same_settings(there: CollectionSpec, asked: CollectionSpec) -> None:
+    """Refuses a collection that is there already, but is another one than was asked for."""
+    if there.space != asked.space:
+        raise SpaceMismatchError(
+            f"collection {asked.name!r} holds vectors of space {there.space}, "
+            f"asked for space {asked.space}"
+        )
+    if replace(there, model="") != replace(asked, dimensions=asked.trained, model=""):
+        raise AlreadyExistsError(f"collection {asked.name!r} exists with other settings")
 
 
 def check_space(space: str) -> None:
@@ -96,6 +140,50 @@ def check_ids(ids: Sequence[str]) -> None:
         if item_id in seen:
             raise InvalidRequestError(f"id {item_id!r} comes twice in one batch")
         seen.add(item_id)
+
+
+def check_tenant(tenant: str) -> None:
+    """Refuses the name of a tenant that cannot be stored; "" is nobody's."""
+    if len(tenant) > MAX_TENANT_CHARACTERS or _CONTROL.search(tenant):
+        raise InvalidRequestError(
+            f"a tenant is at most {MAX_TENANT_CHARACTERS} characters, none of control, "
+            f"got {tenant!r:.40}"
+        )
+
+
+def check_who_and_what(tenant: str, wanted: Filter | None) -> None:
+    """Refuses a tenant or a filter that cannot be right."""
+    check_tenant(tenant)
+    if wanted is not None:
+        check_filter(wanted)
+
+
+def check_delete(ids: Sequence[str] | None, wanted: Filter | None, tenant: str) -> None:
+    """Refuses a delete without a condition, but by a tenant's name: that removes the tenant.
+
+    A filter that an empty form or a lost variable left without conditions fits every item.
+    """
+    if (ids is None) == (wanted is None):
+        raise InvalidRequestError("expected ids or a filter to delete by, got both or neither")
+    check_who_and_what(tenant, wanted)
+    if ids is not None:
+        check_ids(ids)
+    if wanted is not None and tenant == NO_TENANT and not has_conditions(wanted):
+        raise InvalidRequestError(
+            "a filter to delete by must hold a condition; to remove every item, drop the collection"
+        )
+
+
+def has_conditions(wanted: Filter) -> bool:
+    """Tells whether what a filter fits depends on the item."""
+    return any(isinstance(term, Leaf) for term in terms_of(wanted))
+
+
+def check_origins(items: Sequence[Item]) -> None:
+    """Refuses an origin that is no fingerprint of a space."""
+    for item in items:
+        if item.origin:
+            check_space(item.origin)
 
 
 def check_request_id(request_id: str | None) -> None:
@@ -140,15 +228,16 @@ def encode_metadata(item_id: str, metadata: Mapping[str, Any]) -> bytes:
 
 
 def stack_vectors(spec: CollectionSpec, items: Sequence[Item]) -> Vector:
-    """Vectors of a batch, (rows, dim) float32, finite and with a direction under cosine."""
-    arrays = [_as_array(item.vector) for item in items]
+    """Vectors of a batch, (rows, dim) float32, finite and with a direction under cosine; a copy."""
+    arrays = [as_array(item.vector) for item in items]
     for item, array in zip(items, arrays, strict=True):
         if array.shape != (spec.dim,):
             raise InvalidRequestError(
                 f"vector of {item.id!r} must have {spec.dim} values, got shape {array.shape}"
             )
-    vectors = _as_float32(np.stack(arrays))
-    bad = _first_bad_row(spec, vectors)
+    # of vectors that are there already, this is quicker than a stack of them
+    vectors = as_float32(np.concatenate(arrays)).reshape(len(items), spec.dim)
+    bad = first_bad_row(spec, vectors)
     if bad is not None:
         row, why = bad
         raise InvalidRequestError(f"vector of {items[row].id!r} {why}")
@@ -157,7 +246,7 @@ def stack_vectors(spec: CollectionSpec, items: Sequence[Item]) -> Vector:
 
 def query_vectors(spec: CollectionSpec, vectors: npt.ArrayLike, params: SearchParams) -> Vector:
     """Queries cut to the length that the search needs, (queries, length) float32, a copy."""
-    queries = _as_float32(_as_array(vectors))
+    queries = as_float32(as_array(vectors))
     cut = params.dimension or spec.dim
     lengths = {spec.dim} if params.rerank else {spec.dim, cut}
     if queries.ndim != QUERY_AXES or not 1 <= len(queries) <= MAX_QUERIES:
@@ -173,7 +262,7 @@ def query_vectors(spec: CollectionSpec, vectors: npt.ArrayLike, params: SearchPa
         raise InvalidRequestError(f"a query must have {wanted} values, got {queries.shape[1]}")
     if not params.rerank:
         queries = queries[:, :cut]
-    bad = _first_bad_row(spec, queries)
+    bad = first_bad_row(spec, queries)
     if bad is not None:
         raise InvalidRequestError(f"query {bad[0]} {bad[1]}")
     # A slice of one row counts as contiguous and would stay a view of the caller's array.
@@ -186,37 +275,22 @@ def check_params(spec: CollectionSpec, params: SearchParams) -> None:
         raise InvalidRequestError(f"k must be in 1..{MAX_K}, got {params.k}")
     if params.dimension is not None:
         check_dimension(spec, params.dimension)
+    check_who_and_what(params.tenant, params.filter)
+    if params.threshold is not None and not np.isfinite(params.threshold):
+        raise InvalidRequestError(f"threshold must be a finite number, got {params.threshold}")
+    if params.min_seq < 0:
+        raise InvalidRequestError(f"min_seq must not be negative, got {params.min_seq}")
+    _check_dials(params)
+
+
+def _check_dials(params: SearchParams) -> None:
     if params.exact and params.rerank:
         raise InvalidRequestError("expected exact or rerank, got both")
+    if params.breadth is not None and not 1 <= params.breadth <= MAX_BREADTH:
+        raise InvalidRequestError(f"breadth must be in 1..{MAX_BREADTH}, got {params.breadth}")
     if params.shortlist is not None and not params.rerank:
         raise InvalidRequestError("shortlist goes with rerank only")
     if params.shortlist is not None and params.shortlist < params.k:
         raise InvalidRequestError(
             f"shortlist must be at least k = {params.k}, got {params.shortlist}"
         )
-
-
-def _as_array(values: npt.ArrayLike | None) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise InvalidRequestError("vectors of one batch must have one length") from error
-
-
-def _as_float32(array: npt.NDArray[Any]) -> Vector:
-    if array.dtype.kind not in "fiu":
-        raise InvalidRequestError(f"vectors must be numbers, got {array.dtype.name}")
-    with np.errstate(over="ignore"):  # an infinity is refused by the next check
-        return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _first_bad_row(spec: CollectionSpec, rows: Vector) -> tuple[int, str] | None:
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        return int(finite.argmin()), "holds NaN or infinity"
-    peaks = np.abs(rows).max(axis=1)
-    if spec.metric == "cosine" and not peaks.all():
-        return int(peaks.argmin()), "is all zero and has no direction"
-    if spec.metric == "l2" and peaks.max() > MAX_ABSOLUTE_VALUE:
-        return int(peaks.argmax()), f"holds values beyond {MAX_ABSOLUTE_VALUE:g}"
-    return None

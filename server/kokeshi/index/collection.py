@@ -1,36 +1,55 @@
 """A collection in memory: its published snapshot, and how writes and new indexes reach it."""
 
+import contextlib
+import logging
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 
 from kokeshi.errors import UnavailableError
-from kokeshi.index.faiss_index import Base
+from kokeshi.index.filters import Record
+from kokeshi.index.forms import Form
 from kokeshi.index.geometry import Block, Geometry, Rows
-from kokeshi.index.snapshot import Snapshot, Tail, all_live
+from kokeshi.index.kernels import Codes, encode
+from kokeshi.index.rows import DamagedRowError
+from kokeshi.index.segments import Grower, Segment, joined
+from kokeshi.index.snapshot import Snapshot
 from kokeshi.index.store import CollectionInfo, CollectionSpec
 from kokeshi.index.tuning import Tuning
+from kokeshi.index.wishes import codes_width, kind_of
+
+logger = logging.getLogger(__name__)
 
 
 class Collection:
     """One collection. `number` is its key in the database; numbers never come back."""
 
-    def __init__(self, number: int, spec: CollectionSpec, seq: int = 0) -> None:
+    def __init__(self, number: int, spec: CollectionSpec, tuning: Tuning, seq: int = 0) -> None:
         self.number = number
         self.spec = spec
+        self.tuning = tuning
         self.geometry = Geometry.of(spec)
+        self.width = codes_width(spec)
         self.cached_seq: int | None = None
         self.quarantine: str | None = None
+        self.progress: float | None = None
         self.is_dropped = False
-        self._tail = Tail(self.geometry)
-        self._snapshot = Snapshot(seq, self.geometry.empty())
-        self._changing = threading.Lock()
+        self._grower = self._new_grower(seq)
+        self._snapshot = Snapshot(seq, (self._grower.segment,))
+        self._changing = threading.Condition()
 
     @property
     def snapshot(self) -> Snapshot:
         """The newest published state."""
         return self._snapshot
+
+    @property
+    def sealed_seq(self) -> int:
+        """The last write whose rows are all sealed."""
+        return sealed_seq(self._snapshot)
 
     def check_serving(self) -> None:
         """Refuses a collection in quarantine."""
@@ -39,69 +58,185 @@ class Collection:
                 f"collection {self.spec.name!r} is in quarantine: {self.quarantine}"
             )
 
-    def apply(self, seq: int, added: Block | None, removed: Rows) -> None:
-        """Publishes a committed write."""
-        with self._changing:
-            snapshot = self._snapshot.without(removed)
-            tail = snapshot.tail if added is None else self._tail.append(added)
-            self._snapshot = replace(snapshot, seq=seq, tail=tail)
+    def isolate(self, reason: str) -> None:
+        """Puts the collection in quarantine: what it holds cannot be trusted."""
+        logger.error("collection %r is in quarantine: %s", self.spec.name, reason)
+        self.quarantine = reason
 
-    def adopt(self, base: Base, built_from: Snapshot) -> None:
-        """Publishes an index built from an earlier snapshot; what came later stays beside it."""
-        last = built_from.tail.rows[-1] if len(built_from.tail) else -1
+    def refuse(self, reason: str) -> NoReturn:
+        """Puts the collection in quarantine, and refuses the call that found out why."""
+        self.isolate(reason)
+        self.check_serving()
+        raise AssertionError("a collection in quarantine is never served")
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Puts the collection in quarantine when a row that is read turns out damaged."""
+        try:
+            yield
+        except DamagedRowError as error:
+            self.refuse(str(error))
+
+    def wait_for(self, seq: int, timeout_s: float) -> None:
+        """Waits until searches see a write.
+
+        Raises:
+            UnavailableError: time ran out.
+        """
+        if self._snapshot.seq >= seq:
+            return
+        with self._changing:
+            if not self._changing.wait_for(lambda: self._snapshot.seq >= seq, timeout_s):
+                raise UnavailableError(
+                    f"collection {self.spec.name!r} is at write {self._snapshot.seq}, "
+                    f"asked for {seq}"
+                )
+
+    def encoded(self, block: Block) -> Codes | None:
+        """Codes of rows, where the collection keeps any."""
+        return None if self.width is None else encode(self.geometry, block, self.width)
+
+    def apply(
+        self,
+        seq: int,
+        block: Block | None,
+        codes: Codes | None,
+        records: Sequence[Record],
+        removed: Rows,
+    ) -> None:
+        """Publishes a committed write.
+
+        Args:
+            seq: of the write.
+            block: new rows; None: there are none.
+            codes: what `encoded` made of them.
+            records: what `Grower.append` wants with them.
+            removed: rows that are gone.
+        """
+        with self._changing:
+            now = self._without(removed)
+            if block is not None and len(block):
+                now = self._with(now, block, codes, records, seq)
+            self._snapshot = replace(now, seq=seq)
+            self._changing.notify_all()
+
+    def adopt_form(self, form: Form | None, built_from: Snapshot) -> None:
+        """Publishes an index over the sealed rows of an earlier snapshot."""
+        with self._changing:
+            self._snapshot = replace(self._snapshot, form=form, form_seq=sealed_seq(built_from))
+
+    def seal(self) -> Snapshot:
+        """Seals the segment that grows, where it has rows; the snapshot after that."""
         with self._changing:
             now = self._snapshot
-            newer = now.tail.part(now.tail.rows > last)
-            self._tail = Tail(self.geometry)
-            fresh = Snapshot(now.seq, self._tail.append(newer), base, live_bits=_bits(base))
-            self._snapshot = fresh.without(now.dead_rows())
+            if len(now.tail):
+                self._grower = self._new_grower(now.seq)
+                self._snapshot = replace(now, segments=(*now.segments, self._grower.segment))
+            return self._snapshot
 
-    def restore(self, base: Base, seq: int, live: Rows) -> None:
-        """Publishes an index from a file, less the rows that have gone since it was written."""
-        gone = np.setdiff1d(base.block.rows, live, assume_unique=True)
+    def seal_together(self) -> None:
+        """Seals the segment that grows as one with those before it that leave it room.
+
+        Dead rows stay, so that positions do. Many short lives then leave few segments behind.
+        """
         with self._changing:
-            fresh = Snapshot(seq, self.geometry.empty(), base, live_bits=_bits(base))
-            self._snapshot = fresh.without(gone)
+            now = self.seal()
+            rows = np.cumsum([len(segment) for segment in reversed(now.sealed)])
+            few = max(1, int(np.searchsorted(rows, self.tuning.segment_rows, side="right")))
+            if few > 1:
+                kept, together = now.sealed[:-few], joined(now.sealed[-few:])
+                self._snapshot = replace(now, segments=(*kept, together, now.tail))
 
-    def wants_graph(self, tuning: Tuning) -> bool:
-        """True when the next index should be HNSW."""
-        kind, count = self.spec.index, self._snapshot.count
-        return count > 0 and (kind == "hnsw" or (kind == "auto" and count >= tuning.hnsw_rows))
+    def adopt_compacted(
+        self, fresh: Sequence[Segment], form: Form | None, built_from: Snapshot
+    ) -> None:
+        """Publishes segments in the place of those that an earlier snapshot had sealed.
 
-    def wants_build(self, tuning: Tuning) -> bool:
-        """True when the tail or the dead have grown past their thresholds."""
-        now = self._snapshot
-        if self.quarantine or self.is_dropped:
-            return False
-        base_rows = len(now.base.block) if now.base else 0
-        tail_limit = max(tuning.tail_rows, int(tuning.tail_share * base_rows))
-        if len(now.tail) > tail_limit or self.has_many_dead(now, tuning):
-            return True
-        has_graph = now.base is not None and now.base.graph is not None
-        return base_rows > 0 and self.wants_graph(tuning) and not has_graph
+        Args:
+            fresh: sealed segments with the rows that lived then.
+            form: an index over exactly these; None: there is none.
+            built_from: the earlier snapshot.
+        """
+        form_seq = sealed_seq(built_from) if form else 0
+        with self._changing:
+            now = self._snapshot
+            gone = now.dead_rows()
+            # what was sealed since stands after what was sealed then
+            since = now.segments[len(built_from.sealed) :]
+            sealed = [one.without(gone) for one in fresh]
+            self._snapshot = Snapshot(now.seq, (*sealed, *since), form, form_seq)
 
-    @staticmethod
-    def has_many_dead(now: Snapshot, tuning: Tuning) -> bool:
-        """True when an index should be built afresh, not extended."""
-        return now.base is not None and len(now.base_dead) > tuning.dead_share * len(now.base.block)
+    def adopt_file(self, segment: Segment, written: Segment) -> None:
+        """Puts a segment whose vectors are mapped in the place of a sealed one."""
+        with self._changing:
+            segments = tuple(
+                written.masked(one.live) if one.block is segment.block else one
+                for one in self._snapshot.segments
+            )
+            self._snapshot = replace(self._snapshot, segments=segments)
+
+    def restore(self, segments: Sequence[Segment], form: Form | None, form_seq: int) -> None:
+        """Publishes sealed segments and an index from files; the collection was empty."""
+        with self._changing:
+            self._snapshot = replace(
+                self._snapshot,
+                segments=(*filter(len, segments), self._grower.segment),
+                form=form,
+                form_seq=form_seq,
+            )
 
     def info(self) -> CollectionInfo:
         """See `CollectionInfo`."""
         now = self._snapshot
-        base = now.base
+        form = now.form
         return CollectionInfo(
             spec=self.spec,
             count=now.count,
             seq=now.seq,
-            kind="hnsw" if base and base.graph is not None else "flat",
-            covered_seq=base.seq if base else 0,
-            tail=len(now.tail),
+            kind=kind_of(self.spec, now, self.tuning),
+            covered_seq=now.form_seq if form else sealed_seq(now),
+            tail=now.rows - form.size if form else len(now.tail),
             dead=now.dead,
-            memory_bytes=now.tail.memory_bytes + (base.block.memory_bytes if base else 0),
+            memory_bytes=sum(one.memory_bytes for one in now.segments)
+            + (form.memory_bytes if form else 0),
             cached_seq=self.cached_seq,
             quarantine=self.quarantine,
+            mapped_bytes=sum(one.mapped_bytes for one in now.segments),
+            progress=self.progress,
+            tenants=max(1, len(now.tenants)),
         )
 
+    def _without(self, removed: Rows) -> Snapshot:
+        now = self._snapshot
+        if not len(removed):
+            return now
+        sealed = tuple(segment.without(removed) for segment in now.sealed)
+        return replace(now, segments=(*sealed, self._grower.delete(removed)))
 
-def _bits(base: Base) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    return all_live(len(base.block))
+    def _with(
+        self,
+        now: Snapshot,
+        block: Block,
+        codes: Codes | None,
+        records: Sequence[Record],
+        seq: int,
+    ) -> Snapshot:
+        """Appends; seals the last segment where it is full, or would not hold the rows."""
+        sealed = now.sealed
+        if len(self._grower.segment) and self._overflows(len(block)):
+            sealed, self._grower = (*sealed, self._grower.segment), self._new_grower(now.seq)
+        segment = self._grower.append(block, codes, records, seq)
+        if len(segment) >= self.tuning.segment_rows:
+            sealed, self._grower = (*sealed, segment), self._new_grower(seq)
+        return replace(now, segments=(*sealed, self._grower.segment))
+
+    def _overflows(self, rows: int) -> bool:
+        return len(self._grower.segment) + rows > self.tuning.segment_rows
+
+    def _new_grower(self, seq: int) -> Grower:
+        return Grower(self.geometry, self.width, self.tuning.segment_rows, seq)
+
+
+def sealed_seq(snapshot: Snapshot) -> int:
+    """The last write whose rows are all sealed."""
+    return snapshot.sealed[-1].seq if snapshot.sealed else 0

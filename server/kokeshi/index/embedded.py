@@ -2,31 +2,31 @@
 
 import contextlib
 import functools
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import (
     AlreadyExistsError,
     CollectionNotFoundError,
-    ItemNotFoundError,
-    SpaceMismatchError,
     UnavailableError,
 )
-from kokeshi.index import checks
+from kokeshi.index import checks, listing, writes
 from kokeshi.index.answer import StaleError, answer
+from kokeshi.index.backup import Manifest, Progress, backup
 from kokeshi.index.builder import Builder
+from kokeshi.index.cache import Cache
 from kokeshi.index.collection import Collection
-from kokeshi.index.loader import cache_of, load_all
+from kokeshi.index.filters import Filter
+from kokeshi.index.loader import load_all
 from kokeshi.index.lock import DirectoryLock
-from kokeshi.index.rows import DamagedRowError, digest, new_row
 from kokeshi.index.schema import DATABASE
 from kokeshi.index.store import (
+    NO_TENANT,
+    Capabilities,
     CollectionInfo,
     CollectionSpec,
     Found,
@@ -35,37 +35,58 @@ from kokeshi.index.store import (
     Receipt,
     SearchParams,
     StoreStats,
-    Vector,
 )
 from kokeshi.index.truth import Truth, Written
 from kokeshi.index.tuning import Tuning
 from kokeshi.index.writer import Job, Writer
 
-logger = logging.getLogger(__name__)
+CAPABILITIES: Final = Capabilities(
+    metrics=frozenset({"cosine", "ip", "l2", "hyperbolic"}),
+    kinds=frozenset({"auto", "flat", "codes", "hnsw", "ivf", "panorama"}),
+    filters=frozenset({"eq", "in", "range", "exists", "prefix", "geo", "and", "or", "not"}),
+    durable=True,
+    read_your_writes=True,
+    request_ids=True,
+    exact=True,
+    snapshots=True,
+)
 
 
 class EmbeddedStore:
     """See `kokeshi.index.store.Store`. One process per directory.
 
+    Args:
+        directory: of the database and the index files; made when it is not there.
+        tuning: None: the defaults.
+        allow_network_files: takes a directory that lies on another machine, where locks and the
+            database's log may not hold.
+
     Raises:
         SetupError: the directory is in use, or its database is damaged or of another format.
     """
 
-    def __init__(self, directory: Path, tuning: Tuning | None = None) -> None:
+    def __init__(
+        self, directory: Path, tuning: Tuning | None = None, *, allow_network_files: bool = False
+    ) -> None:
         self._directory = directory
         self._tuning = tuning or Tuning()
         self._is_closed = False
         with contextlib.ExitStack() as stack:
-            self._lock = stack.enter_context(DirectoryLock(directory))
+            self._lock = stack.enter_context(
+                DirectoryLock(directory, allow_network=allow_network_files)
+            )
             self._truth = Truth(directory)
             stack.callback(self._truth.close)
-            self._collections, self._rejected_caches = load_all(directory, self._truth)
+            loaded = load_all(directory, self._truth, self._tuning)
             stack.pop_all()
-        self._builder = Builder(self._tuning, functools.partial(cache_of, directory))
+        self._collections, self._caches = loaded.collections, loaded.caches
+        self._rejected_caches = loaded.rejected
+        self._builder = Builder(self._tuning, lambda collection: self._caches[collection.number])
         self._writer = Writer(
             self._truth.writing,
             queue_jobs=self._tuning.queue_jobs,
             group_rows=self._tuning.group_rows,
+            refusal=self._truth.refusal,
         )
         for collection in self._collections.values():
             self._builder.consider(collection)
@@ -82,7 +103,7 @@ class EmbeddedStore:
             return
         self._is_closed = True
         self._writer.close()
-        self._builder.close()
+        self._builder.close(self._collections.values())
         self._truth.close()
         self._lock.release()
 
@@ -90,13 +111,28 @@ class EmbeddedStore:
         """Waits until no index is being built; false when time runs out."""
         return self._builder.wait_idle(timeout_s)
 
+    def backup(self, target: Path, *, progress: Progress | None = None) -> Manifest:
+        """Copies the database as it is now, while reads and writes go on; see `backup.backup`.
+
+        Raises:
+            SetupError: the target is taken, or the disk is full.
+        """
+        self._check_open()
+        return backup(self._directory, target, progress=progress)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Store.capabilities`."""
+        return CAPABILITIES
+
     def create(self, spec: CollectionSpec) -> CollectionInfo:
         """See `Store.create`."""
         checks.check_spec(spec)
         spec = replace(spec, dimensions=spec.trained)
 
         def publish(number: int) -> None:
-            self._collections[spec.name] = Collection(number, spec)
+            self._caches[number] = Cache(self._directory, number, spec)
+            self._collections[spec.name] = Collection(number, spec, self._tuning)
 
         self._check_open()
         self._writer.run(Job(lambda: self._truth.create(spec), publish, rows=1, is_fsynced=True))
@@ -109,14 +145,7 @@ class EmbeddedStore:
             with contextlib.suppress(AlreadyExistsError):
                 return self.create(spec)
         checks.check_spec(spec)
-        there = self._serving(spec.name).spec
-        if there.space != spec.space:
-            raise SpaceMismatchError(
-                f"collection {spec.name!r} holds vectors of space {there.space}, "
-                f"asked for space {spec.space}"
-            )
-        if replace(there, model="") != replace(spec, dimensions=spec.trained, model=""):
-            raise AlreadyExistsError(f"collection {spec.name!r} exists with other settings")
+        checks.check_same_settings(self._serving(spec.name).spec, spec)
         return self.describe(spec.name)
 
     def drop(self, name: str) -> None:
@@ -131,7 +160,7 @@ class EmbeddedStore:
         self._writer.run(
             Job(lambda: self._truth.drop(collection.number), publish, rows=1, is_fsynced=True)
         )
-        cache_of(self._directory, collection).remove()
+        Cache(self._directory, collection.number, collection.spec).remove()
 
     def collections(self) -> list[CollectionInfo]:
         """See `Store.collections`."""
@@ -149,57 +178,57 @@ class EmbeddedStore:
         space: str,
         request_id: str | None = None,
         add_only: bool = False,
+        tenant: str = NO_TENANT,
     ) -> Receipt:
         """See `Store.upsert`."""
         collection = self._serving(name)
         checks.check_same_space(collection.spec, space)
         checks.check_request_id(request_id)
-        checks.check_ids([item.id for item in items])
-        vectors = checks.stack_vectors(collection.spec, items)
-        rows = [
-            new_row(item.id, checks.encode_metadata(item.id, item.metadata), vector)
-            for item, vector in zip(items, vectors, strict=True)
-        ]
-        block = collection.geometry.block(np.zeros(len(rows), np.int64), vectors)
-
-        def work() -> Written:
-            return self._truth.upsert(collection.number, rows, add_only=add_only)
-
-        def publish(written: Written) -> None:
-            if not written.is_replay:
-                added = replace(block, rows=written.rows)
-                collection.apply(written.seq, added, written.removed)
-
-        once = (
-            work
-            if request_id is None
-            else self._once(collection.number, request_id, digest(rows), work)
+        batch = writes.batch_of(collection, items, tenant)
+        work = writes.upsert(
+            self._truth,
+            collection.number,
+            batch,
+            add_only=add_only,
+            request_id=request_id,
+            requests_kept=self._tuning.requests_kept,
         )
-        return self._write(collection, once, publish, len(rows))
+        return self._write(
+            collection, work, functools.partial(batch.show, collection), len(batch.rows)
+        )
 
-    def delete(self, name: str, ids: Sequence[str]) -> Receipt:
+    def delete(
+        self,
+        name: str,
+        ids: Sequence[str] | None = None,
+        *,
+        filter: Filter | None = None,
+        tenant: str = NO_TENANT,
+    ) -> Receipt:
         """See `Store.delete`."""
         collection = self._serving(name)
-        checks.check_ids(ids)
+        work = writes.delete(self._truth, collection, ids, filter, tenant)
 
         def publish(written: Written) -> None:
-            collection.apply(written.seq, None, written.removed)
+            collection.apply(written.seq, None, None, [], written.removed)
 
-        def work() -> Written:
-            return self._truth.delete(collection.number, ids)
+        return self._write(collection, work, publish, len(ids or [""]))
 
-        return self._write(collection, work, publish, len(ids))
-
-    def get(self, name: str, ids: Sequence[str], *, with_vectors: bool = False) -> list[Item]:
+    def get(
+        self,
+        name: str,
+        ids: Sequence[str],
+        *,
+        with_vectors: bool = False,
+        tenant: str = NO_TENANT,
+    ) -> list[Item]:
         """See `Store.get`."""
         collection = self._serving(name)
         checks.check_ids(ids)
-        with self._guarded(collection):
-            found = self._truth.by_ids(collection.number, ids)
-        for item_id in ids:
-            if item_id not in found:
-                raise ItemNotFoundError(f"no item {item_id!r} in collection {name!r}")
-        return [found[item_id].item(with_vector=with_vectors) for item_id in ids]
+        checks.check_tenant(tenant)
+        return listing.by_ids(
+            self._truth, collection, ids, tenant=tenant, with_vectors=with_vectors
+        )
 
     def search(
         self, name: str, vectors: npt.ArrayLike, params: SearchParams, *, space: str
@@ -209,16 +238,16 @@ class EmbeddedStore:
         checks.check_same_space(collection.spec, space)
         checks.check_params(collection.spec, params)
         queries = checks.query_vectors(collection.spec, vectors, params)
+        collection.wait_for(params.min_seq, self._tuning.min_seq_wait_s)
         with contextlib.suppress(StaleError):
-            return self._search(collection, queries, params)
+            return answer(self._truth, collection, queries, params)
         with self._writer.gate:  # no write can come between this time
             if self._serving(name) is not collection:
                 raise CollectionNotFoundError(f"collection {name!r} was dropped")
             try:
-                return self._search(collection, queries, params)
+                return answer(self._truth, collection, queries, params)
             except StaleError:
-                self._quarantine(collection, "its index holds rows that the database lacks")
-        raise AssertionError("quarantine always raises")
+                collection.refuse("its index holds rows that the database lacks")
 
     def scroll(
         self,
@@ -227,15 +256,35 @@ class EmbeddedStore:
         cursor: str | None = None,
         limit: int = 100,
         with_vectors: bool = False,
+        filter: Filter | None = None,
+        tenant: str = NO_TENANT,
     ) -> Page:
         """See `Store.scroll`."""
         collection = self._serving(name)
         after = checks.check_page(cursor, limit)
-        with self._guarded(collection):
-            rows = self._truth.page(collection.number, after, limit + 1)
-        items = tuple(row.item(with_vector=with_vectors) for row in rows[:limit])
-        more = len(rows) > limit
-        return Page(items, f"{rows[limit - 1].seq}.{rows[limit - 1].row}" if more else None)
+        checks.check_who_and_what(tenant, filter)
+        return listing.page(
+            self._truth,
+            collection,
+            after,
+            limit,
+            wanted=filter,
+            tenant=tenant,
+            with_vectors=with_vectors,
+        )
+
+    def count(
+        self,
+        name: str,
+        *,
+        filter: Filter | None = None,
+        tenant: str = NO_TENANT,
+    ) -> int:
+        """See `Store.count`."""
+        collection = self._serving(name)
+        checks.check_who_and_what(tenant, filter)
+        snapshot = collection.snapshot
+        return snapshot.counted(snapshot.allowed(tenant, filter))
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""
@@ -268,20 +317,6 @@ class EmbeddedStore:
         collection.check_serving()
         return collection
 
-    def _once(
-        self, number: int, request_id: str, fingerprint: bytes, work: Callable[[], Written]
-    ) -> Callable[[], Written]:
-        def once() -> Written:
-            known = self._truth.replayed(number, request_id, fingerprint)
-            if known is not None:
-                return known
-            written = work()
-            kept = self._tuning.requests_kept
-            self._truth.remember(number, request_id, fingerprint, written, kept)
-            return written
-
-        return once
-
     def _write(
         self,
         collection: Collection,
@@ -293,24 +328,6 @@ class EmbeddedStore:
         written: Written = self._writer.run(Job(work, publish, rows, is_fsynced))
         self._builder.consider(collection)
         return Receipt(written.seq, written.count, is_fsynced)
-
-    def _search(self, collection: Collection, queries: Vector, params: SearchParams) -> Found:
-        with self._guarded(collection):
-            return answer(self._truth, collection, queries, params, self._tuning)
-        raise AssertionError("damage always raises")
-
-    @contextlib.contextmanager
-    def _guarded(self, collection: Collection) -> Iterator[None]:
-        try:
-            yield
-        except DamagedRowError as error:
-            self._quarantine(collection, str(error))
-
-    @staticmethod
-    def _quarantine(collection: Collection, reason: str) -> None:
-        logger.error("collection %r is in quarantine: %s", collection.spec.name, reason)
-        collection.quarantine = reason
-        collection.check_serving()
 
 
 def _size(path: Path) -> int:

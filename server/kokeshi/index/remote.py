@@ -6,7 +6,10 @@ from typing import Final
 
 import numpy.typing as npt
 
+from kokeshi.index.filters import Filter
 from kokeshi.index.store import (
+    NO_TENANT,
+    Capabilities,
     CollectionInfo,
     CollectionSpec,
     Found,
@@ -21,7 +24,7 @@ from kokeshi.local_calls import Caller, Listener, answer_calls
 
 CALLS: Final = (
     "create", "ensure", "drop", "collections", "describe", "upsert", "delete", "get", "search",
-    "scroll", "stats",
+    "scroll", "count", "stats",
 )  # fmt: skip
 
 
@@ -32,7 +35,8 @@ def serve_store(store: Store, path: Path) -> Listener:
         store: what answers; it is not closed.
         path: of the socket, in a folder that nobody else may enter.
     """
-    return Listener(path, answer_calls({name: getattr(store, name) for name in CALLS}))
+    calls = {name: getattr(store, name) for name in CALLS}
+    return Listener(path, answer_calls({**calls, "capabilities": lambda: store.capabilities}))
 
 
 class RemoteStore:
@@ -44,6 +48,11 @@ class RemoteStore:
 
     def __init__(self, path: Path) -> None:
         self._call = Caller(path, "the process that keeps the collections")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Store.capabilities`."""
+        return self._call("capabilities")
 
     def create(self, spec: CollectionSpec) -> CollectionInfo:
         """See `Store.create`."""
@@ -73,19 +82,40 @@ class RemoteStore:
         space: str,
         request_id: str | None = None,
         add_only: bool = False,
+        tenant: str = NO_TENANT,
     ) -> Receipt:
         """See `Store.upsert`."""
         return self._call(
-            "upsert", name, items, space=space, request_id=request_id, add_only=add_only
+            "upsert",
+            name,
+            items,
+            space=space,
+            request_id=request_id,
+            add_only=add_only,
+            tenant=tenant,
         )
 
-    def delete(self, name: str, ids: Sequence[str]) -> Receipt:
+    def delete(
+        self,
+        name: str,
+        ids: Sequence[str] | None = None,
+        *,
+        filter: Filter | None = None,
+        tenant: str = NO_TENANT,
+    ) -> Receipt:
         """See `Store.delete`."""
-        return self._call("delete", name, ids)
+        return self._call("delete", name, ids, filter=filter, tenant=tenant)
 
-    def get(self, name: str, ids: Sequence[str], *, with_vectors: bool = False) -> list[Item]:
+    def get(
+        self,
+        name: str,
+        ids: Sequence[str],
+        *,
+        with_vectors: bool = False,
+        tenant: str = NO_TENANT,
+    ) -> list[Item]:
         """See `Store.get`."""
-        return self._call("get", name, ids, with_vectors=with_vectors)
+        return self._call("get", name, ids, with_vectors=with_vectors, tenant=tenant)
 
     def search(
         self, name: str, vectors: npt.ArrayLike, params: SearchParams, *, space: str
@@ -100,9 +130,29 @@ class RemoteStore:
         cursor: str | None = None,
         limit: int = 100,
         with_vectors: bool = False,
+        filter: Filter | None = None,
+        tenant: str = NO_TENANT,
     ) -> Page:
         """See `Store.scroll`."""
-        return self._call("scroll", name, cursor=cursor, limit=limit, with_vectors=with_vectors)
+        return self._call(
+            "scroll",
+            name,
+            cursor=cursor,
+            limit=limit,
+            with_vectors=with_vectors,
+            filter=filter,
+            tenant=tenant,
+        )
+
+    def count(
+        self,
+        name: str,
+        *,
+        filter: Filter | None = None,
+        tenant: str = NO_TENANT,
+    ) -> int:
+        """See `Store.count`."""
+        return self._call("count", name, filter=filter, tenant=tenant)
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""

@@ -1,92 +1,168 @@
 """Rows of the database and their checksums.
 
-SQLite does not notice a flipped bit in a value; the CRC of each row does.
+SQLite does not notice a flipped bit in a value; the CRC of each row does. A row has two of them:
+one of its head (all but the vector), so that metadata can be read and trusted without vectors, and
+one of its vector that runs on from the head's, so that a vector cannot pass for another row's.
 """
 
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
 
 from kokeshi.index.store import CollectionSpec, Item, Vector
 
+# Columns of `read_head`, and of `read_row` after them.
+HEAD_COLUMNS: Final = "i.row, i.collection, i.seq, i.crc, i.tenant, i.id, i.origin, i.metadata"
+ROW_COLUMNS: Final = f"{HEAD_COLUMNS}, v.crc, v.vector"
+
+_LENGTHS: Final = struct.Struct("<qq")
+_PLACE: Final = struct.Struct("<qqq")
+_LINK: Final = struct.Struct("<I")
+_STATE: Final = struct.Struct("<qqqq")
+
 
 class DamagedRowError(Exception):
     """A row of the database is not what was written; its collection must not be served."""
 
 
-@dataclass(frozen=True)
-class NewRow:
-    """An item on its way into the database; `crc` covers id, metadata and vector."""
+class NewRow(NamedTuple):
+    """An item on its way into the database.
+
+    Attributes:
+        metadata: JSON.
+        vector: float32, little-endian, a view of what was given.
+        head_crc: covers id, origin and metadata.
+        vector_crc: covers the vector.
+    """
 
     id: str
     metadata: bytes
-    vector: bytes
-    crc: int
-
-    def sealed(self, collection: int, seq: int) -> int:
-        """Checksum of the row as it is stored."""
-        return _seal(self.crc, collection, seq)
+    vector: memoryview
+    origin: str
+    head_crc: int
+    vector_crc: int
 
 
-@dataclass(frozen=True, eq=False)
-class StoredRow:
-    """A row of the database whose checksum was found right."""
+class RowHead(NamedTuple):
+    """A row of the database without its vector, whose checksum was found right."""
 
     row: int
     seq: int
+    tenant: str
     id: str
+    origin: str
+    metadata: bytes
+
+    def item(self) -> Item:
+        """The item of this row, without a vector."""
+        return Item(self.id, None, orjson.loads(self.metadata), self.seq, self.origin)
+
+
+class StoredRow(NamedTuple):
+    """A row of the database whose checksums were found right; `vector` is (dim,) float32."""
+
+    row: int
+    seq: int
+    tenant: str
+    id: str
+    origin: str
     metadata: bytes
     vector: Vector
 
     def item(self, *, with_vector: bool) -> Item:
         """The item of this row."""
         vector = self.vector if with_vector else None
-        return Item(self.id, vector, orjson.loads(self.metadata), self.seq)
+        return Item(self.id, vector, orjson.loads(self.metadata), self.seq, self.origin)
 
 
-def new_row(item_id: str, metadata: bytes, vector: Vector) -> NewRow:
-    """A row for an item; `vector` is (dim,) float32."""
-    blob = vector.astype("<f4", copy=False).tobytes()
-    return NewRow(item_id, metadata, blob, _content_crc(item_id, metadata, blob))
+def new_rows(
+    ids: Sequence[str], metadata: Sequence[bytes], origins: Sequence[str], vectors: Vector
+) -> list[NewRow]:
+    """Rows for items; `vectors` is (n, dim) float32, `origins` as `Item` has them.
+
+    The rows share the memory of `vectors`, which must stay as it is until they are written: a copy
+    of a batch costs as much as its checksums and its inserts together, in fresh pages of memory.
+    """
+    whole = np.ascontiguousarray(vectors, dtype="<f4").reshape(-1).view(np.uint8).data
+    size = len(whole) // len(ids)
+    blobs = [whole[start : start + size] for start in range(0, len(whole), size)]
+    return [
+        NewRow(name, said, blob, origin, crc_of_head(name, origin, said), zlib.crc32(blob))
+        for name, said, blob, origin in zip(ids, metadata, blobs, origins, strict=True)
+    ]
 
 
-def read_row(collection: int, values: Sequence[Any]) -> StoredRow:
-    """A row from the columns row, seq, crc, id, metadata, vector.
+def seal_head(content_crc: int, collection: int, row: int, seq: int, tenant: bytes) -> int:
+    """Checksum of a head in its place in the database."""
+    return zlib.crc32(_PLACE.pack(collection, row, seq) + tenant, content_crc)
+
+
+def seal_vector(vector_crc: int, head_seal: int) -> int:
+    """Checksum that ties a vector to its head."""
+    return zlib.crc32(_LINK.pack(head_seal), vector_crc)
+
+
+def seal_state(spec_crc: int, collection: int, seq: int, last_row: int, rows: int) -> int:
+    """Checksum of a collection's counters."""
+    return zlib.crc32(_STATE.pack(collection, seq, last_row, rows), spec_crc)
+
+
+def read_head(values: Sequence[Any]) -> RowHead:
+    """A head from `HEAD_COLUMNS`.
 
     Raises:
         DamagedRowError: the checksum does not match.
     """
-    row, seq, crc, item_id, metadata, blob = values
-    if crc != _seal(_content_crc(item_id, metadata, blob), collection, seq):
+    row, collection, seq, crc, tenant, item_id, origin, metadata = values
+    content = crc_of_head(item_id, origin, metadata)
+    if crc != seal_head(content, collection, row, seq, tenant.encode()):
         raise DamagedRowError(f"the checksum of row {row} does not match")
+    return RowHead(row, seq, tenant, item_id, origin, metadata)
+
+
+def read_row(values: Sequence[Any]) -> StoredRow:
+    """A row from `ROW_COLUMNS`.
+
+    Raises:
+        DamagedRowError: a checksum does not match, or the vector is missing.
+    """
+    *columns, vector_crc, blob = values
+    head = read_head(columns)
+    if blob is None:
+        raise DamagedRowError(f"the vector of row {head.row} is missing")
+    if vector_crc != seal_vector(zlib.crc32(blob), columns[3]):
+        raise DamagedRowError(f"the checksum of the vector of row {head.row} does not match")
     vector = np.frombuffer(blob, dtype="<f4").astype(np.float32, copy=False)
-    return StoredRow(row, seq, item_id, metadata, vector)
+    return StoredRow(*head, vector)
 
 
-def digest(rows: Iterable[NewRow]) -> bytes:
+def digest(rows: Sequence[NewRow]) -> bytes:
     """Fingerprint of a batch, by which a retry is told from another request."""
     state = hashlib.blake2b(digest_size=16)
+    parts: list[bytes | memoryview] = []
     for row in rows:
-        for part in (row.id.encode(), row.metadata, row.vector):
-            state.update(struct.pack("<q", len(part)))
-            state.update(part)
+        parts += row.id.encode(), row.metadata, row.vector
+    if any(row.origin for row in rows):  # left out otherwise: older databases hold such digests
+        parts += [row.origin.encode() for row in rows]
+    for part in parts:
+        state.update(struct.pack("<q", len(part)))
+        state.update(part)
     return state.digest()
 
 
-def encode_spec(spec: CollectionSpec) -> tuple[bytes, int]:
-    """A specification as JSON, and its checksum."""
-    encoded = orjson.dumps(asdict(spec), option=orjson.OPT_SORT_KEYS)
-    return encoded, zlib.crc32(encoded)
+def encode_spec(spec: CollectionSpec) -> bytes:
+    """A specification as JSON."""
+    return orjson.dumps(asdict(spec), option=orjson.OPT_SORT_KEYS)
 
 
 def decode_spec(encoded: bytes, crc: int) -> CollectionSpec:
-    """The inverse of `encode_spec`.
+    """The inverse of `encode_spec`; `crc` is what `zlib.crc32` made of it.
 
     Raises:
         DamagedRowError: the checksum does not match.
@@ -97,11 +173,8 @@ def decode_spec(encoded: bytes, crc: int) -> CollectionSpec:
     return CollectionSpec(**{**values, "dimensions": tuple(values["dimensions"])})
 
 
-def _content_crc(item_id: str, metadata: bytes, vector: bytes) -> int:
-    # the length keeps an id from passing for the start of its metadata
-    head = struct.pack("<q", len(metadata)) + item_id.encode()
-    return zlib.crc32(vector, zlib.crc32(metadata, zlib.crc32(head)))
-
-
-def _seal(content_crc: int, collection: int, seq: int) -> int:
-    return zlib.crc32(struct.pack("<qq", collection, seq), content_crc)
+def crc_of_head(item_id: str, origin: str, metadata: bytes) -> int:
+    """Checksum of what an item says besides its vector."""
+    # the lengths keep a part from passing for the start of the next one
+    name, space = item_id.encode(), origin.encode()
+    return zlib.crc32(metadata, zlib.crc32(_LENGTHS.pack(len(name), len(space)) + name + space))

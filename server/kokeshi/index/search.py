@@ -1,175 +1,188 @@
-"""A search over one snapshot: candidates from index and tail, then exact scores for all of them."""
+"""A search over one snapshot: candidates, then exact scores in float64 for all of them.
 
-from collections.abc import Iterator
+Whatever proposes candidates, nothing is ranked but rows that live, belong to the tenant and fit the
+filter; and where fewer than k come back though more would do, every row is compared.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from kokeshi.index.faiss_index import Base, search_flat, search_graph
+from kokeshi.index.forms import Form
 from kokeshi.index.geometry import Doubles, Geometry, Rows
-from kokeshi.index.scan import Positions, doubt_of, scan
-from kokeshi.index.snapshot import Snapshot
-from kokeshi.index.store import SearchParams, Vector
-from kokeshi.index.tuning import Tuning
+from kokeshi.index.kernels import Part, is_proven, nearest, settle, shortlists
+from kokeshi.index.plan import Plan
+from kokeshi.index.segments import Mask, Positions
+from kokeshi.index.snapshot import Masks, Snapshot
+from kokeshi.index.store import Vector
 
-# Without a prefix asked for, a shortlist is made by the shortest trained one that is at least this
-# long and this share of the full length: on hard data, a quarter of 1024 floats and 400 rows
-# keep 99.7 % of the neighbours, an eighth 97 %.
-SHORTLIST_DIMENSION: Final = 64
-SHORTLIST_SHARE: Final = 0.25
-SHORTLIST_ROWS: Final = 500
-SHORTLIST_PER_K: Final = 50
-# Up to so many queries FAISS's scan is the faster one, beyond it one matrix product for all.
-FLAT_QUERIES: Final = 4
-FLAT_MARGIN: Final = 16  # rows beyond k
-# A graph walk that visits more than this share of the rows is slower than a scan.
-WALK_SHARE: Final = 0.1
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a search goes.
-
-    Attributes:
-        dimension: length that the scores are computed at.
-        first: length that candidates are taken at; shorter than `dimension` for a shortlist.
-        width: candidates per query.
-        breadth: efSearch of the walk over the graph; None scans.
-    """
-
-    k: int
-    dimension: int
-    first: int
-    width: int
-    breadth: int | None
-
-    @property
-    def is_exact(self) -> bool:
-        """True when every row is compared at the final length."""
-        return self.breadth is None and self.first == self.dimension
+NO_POSITIONS: Final = np.empty(0, np.intp)
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Neighbours of one query, best first: (k,) row numbers and (k,) scores, larger is nearer."""
+    """Neighbours of one query, best first.
+
+    Attributes:
+        rows: (k,) row numbers.
+        scores: (k,) larger is nearer.
+        is_exact: no row that was left out could be among them.
+    """
 
     rows: Rows
     scores: Doubles
+    is_exact: bool
+
+    def reaching(self, score: float) -> "Ranking":
+        """The same without those that score less."""
+        count = int(np.count_nonzero(self.scores >= score))
+        return Ranking(self.rows[:count], self.scores[:count], self.is_exact)
 
 
-def plan(geometry: Geometry, snapshot: Snapshot, params: SearchParams, tuning: Tuning) -> Plan:
-    """Chooses how to search."""
-    final = geometry.dim if params.rerank else params.dimension or geometry.dim
-    walk = _walk_plan(snapshot.base, params, final, tuning)
-    if walk is not None:
-        return walk
-    width = _shortlist_rows(params)
-    if not params.rerank or width >= snapshot.count:
-        return Plan(params.k, final, final, params.k, None)
-    return Plan(params.k, final, params.dimension or _shortlist_dimension(geometry), width, None)
-
-
-def _walk_plan(base: Base | None, params: SearchParams, final: int, tuning: Tuning) -> Plan | None:
-    """A plan with the graph, or None where it is of no use."""
-    if base is None or base.graph is None or params.exact:
-        return None
-    first = base.graph_dimension
-    if params.dimension not in (None, first):
-        return None
-    width = params.k if first == final else _shortlist_rows(params)
-    breadth = max(tuning.ef_search, 2 * width)
-    if breadth > WALK_SHARE * len(base.block):
-        return None
-    return Plan(params.k, final, first, width, breadth)
-
-
-def _shortlist_rows(params: SearchParams) -> int:
-    return params.shortlist or max(SHORTLIST_ROWS, SHORTLIST_PER_K * params.k)
-
-
-def rank(geometry: Geometry, snapshot: Snapshot, queries: Vector, chosen: Plan) -> list[Ranking]:
+def rank(
+    geometry: Geometry, snapshot: Snapshot, masks: Masks, queries: Vector, plan: Plan
+) -> list[Ranking]:
     """Neighbours of each query.
 
     Args:
         geometry: how to compare.
         snapshot: where to search.
-        queries: (n, length) float32, at least as long as `chosen.dimension`.
-        chosen: how to search.
+        masks: rows that may be found, see `Snapshot.allowed`.
+        queries: (n, length) float32, at least as long as `plan.dimension`.
+        plan: how to search.
     """
-    firsts = [geometry.query(query, chosen.first) for query in queries]
-    tails = scan(geometry, snapshot.tail, snapshot.tail_dead, firsts, chosen.width)
-    bases = _base_candidates(geometry, snapshot, firsts, chosen)
+    finals = [geometry.query(query, plan.dimension) for query in queries]
+    if plan.is_gathered:
+        return _exact(geometry, _gathered(snapshot.parts(masks)), finals, plan.k)
+    parts = snapshot.parts(masks)
+    if plan.is_full_scan:
+        return _exact(geometry, parts, finals, plan.k)
+    firsts = [geometry.query(query, plan.first) for query in queries]
+    if plan.kind == "codes":
+        return _by_codes(geometry, parts, firsts, finals, plan)
+    if plan.kind == "flat":
+        found = nearest(geometry, parts, firsts, plan.width)
+        return _settled(geometry, parts, found, finals, plan.k)
+    return _by_form(geometry, snapshot, masks, firsts, finals, plan)
+
+
+def _gathered(parts: Sequence[Part]) -> list[Part]:
+    """Copies of the allowed rows alone."""
     return [
-        _settled(geometry, snapshot, geometry.query(query, chosen.dimension), base, tail, chosen.k)
-        for query, base, tail in zip(queries, bases, tails, strict=True)
+        part if part.allowed is None else Part(part.block.part(part.allowed), None, None)
+        for part in parts
+        if part.allowed is None or part.allowed.any()
     ]
 
 
-def _shortlist_dimension(geometry: Geometry) -> int:
-    least = max(SHORTLIST_DIMENSION, SHORTLIST_SHARE * geometry.dim)
-    return next((length for length in geometry.dimensions if length >= least), geometry.dim)
-
-
-def _base_candidates(
-    geometry: Geometry, snapshot: Snapshot, firsts: list[Doubles], chosen: Plan
-) -> Iterator[Positions]:
-    base, dead = snapshot.base, snapshot.base_dead
-    if base is None:
-        yield from (np.empty(0, np.intp) for _ in firsts)
-    elif chosen.breadth is None and _suits_faiss(geometry, firsts):
-        yield from _scan_flat(geometry, base, snapshot, firsts, chosen.width)
-    elif chosen.breadth is None:
-        yield from scan(geometry, base.block, dead, firsts, chosen.width)
-    else:
-        yield from (_walk(geometry, base, snapshot, first, chosen) for first in firsts)
-
-
-def _suits_faiss(geometry: Geometry, firsts: list[Doubles]) -> bool:
-    return len(firsts) <= FLAT_QUERIES and len(firsts[0]) == geometry.dim
-
-
-def _scan_flat(
-    geometry: Geometry, base: Base, snapshot: Snapshot, firsts: list[Doubles], k: int
-) -> Iterator[Positions]:
-    """As `scan`, by FAISS, whose list must reach beyond what rounding could have swapped."""
-    bits = snapshot.live_bits if len(snapshot.base_dead) else None
-    scores, found = search_flat(base, firsts, k + FLAT_MARGIN, live_bits=bits)
-    for line, positions, first in zip(scores, found, firsts, strict=True):
-        doubt = doubt_of(geometry, base.block, first.astype(np.float32))
-        if positions[-1] < 0 or line[k - 1] - line[-1] > doubt:
-            yield positions[positions >= 0]
-        else:
-            yield from scan(geometry, base.block, snapshot.base_dead, [first], k)
-
-
-def _walk(
-    geometry: Geometry, base: Base, snapshot: Snapshot, first: Doubles, chosen: Plan
-) -> Positions:
-    assert chosen.breadth is not None
-    bits = snapshot.live_bits if len(snapshot.base_dead) else None
-    found = search_graph(base, first, chosen.width, breadth=chosen.breadth, live_bits=bits)
-    live = len(base.block) - len(snapshot.base_dead)
-    if len(found) < min(chosen.width, live):
-        # part of the graph cannot be reached; a scan always can
-        return next(scan(geometry, base.block, snapshot.base_dead, [first], chosen.width))
-    return found
+def _exact(
+    geometry: Geometry, parts: Sequence[Part], queries: Sequence[Doubles], k: int
+) -> list[Ranking]:
+    found = nearest(geometry, parts, queries, k)
+    return _settled(geometry, parts, found, queries, k, is_exact=True)
 
 
 def _settled(
     geometry: Geometry,
-    snapshot: Snapshot,
-    query: Doubles,
-    base: Positions,
-    tail: Positions,
+    parts: Sequence[Part],
+    found: Sequence[Positions],
+    queries: Sequence[Doubles],
     k: int,
+    *,
+    is_exact: bool = False,
+) -> list[Ranking]:
+    return [
+        _ranking(parts, *settle(geometry, parts, positions, query, k), is_exact=is_exact)
+        for positions, query in zip(found, queries, strict=True)
+    ]
+
+
+def _ranking(
+    parts: Sequence[Part], positions: Positions, scores: Doubles, *, is_exact: bool
 ) -> Ranking:
-    """The k best of the candidates by exact score; equal ones in the order of insertion."""
-    rows = [snapshot.tail.rows[tail]]
-    scores = [geometry.compare(snapshot.tail.matrix[tail], query)]
-    if snapshot.base is not None:
-        rows.insert(0, snapshot.base.block.rows[base])
-        scores.insert(0, geometry.compare(snapshot.base.block.matrix[base], query))
-    all_rows, all_scores = np.concatenate(rows), np.concatenate(scores)
-    order = np.lexsort((all_rows, -all_scores))[:k]
-    return Ranking(all_rows[order], all_scores[order])
+    return Ranking(_numbers(parts, positions), scores, is_exact)
+
+
+def _by_codes(
+    geometry: Geometry,
+    parts: Sequence[Part],
+    firsts: Sequence[Doubles],
+    finals: Sequence[Doubles],
+    plan: Plan,
+) -> list[Ranking]:
+    is_partial = plan.first != plan.dimension
+    lists = shortlists(geometry, parts, firsts, plan.width, is_partial)
+    rankings = []
+    for found, query in zip(lists, finals, strict=True):
+        positions, scores = settle(geometry, parts, found.positions, query, plan.k)
+        kth = float(scores[-1]) if len(scores) == plan.k else -np.inf
+        # bounds of what lies past a prefix seldom close, and cost a look at every row
+        is_all = plan.dimension == geometry.dim and plan.first == geometry.dim
+        proven = is_all and is_proven(geometry, parts, found, query, plan.first, kth)
+        rankings.append(_ranking(parts, positions, scores, is_exact=proven))
+    return rankings
+
+
+def _by_form(
+    geometry: Geometry,
+    snapshot: Snapshot,
+    masks: Masks,
+    firsts: Sequence[Doubles],
+    finals: Sequence[Doubles],
+    plan: Plan,
+) -> list[Ranking]:
+    form = snapshot.form
+    assert form is not None
+    parts = snapshot.parts(masks)
+    allowed = snapshot.mask_of(masks, form.size)
+    beside = _beside(geometry, snapshot, masks, firsts, plan)
+    rankings = []
+    for first, final, newer in zip(firsts, finals, beside, strict=True):
+        older = _walk(form, first, plan, allowed)
+        if older is None:
+            rankings += _exact(geometry, parts, [final], plan.k)
+            continue
+        positions = np.concatenate([older, newer + form.size])
+        rankings += _settled(geometry, parts, [positions], [final], plan.k, is_exact=plan.is_exact)
+    return rankings
+
+
+def _walk(form: Form, query: Doubles, plan: Plan, allowed: Mask | None) -> Positions | None:
+    """Candidates of a form that may be found, ascending; None where it fails to find enough."""
+    found = np.unique(form.candidates(query, plan.width, plan.breadth or None, allowed))
+    there = form.size
+    if allowed is not None:
+        # not every engine obeys its selector
+        found = found[allowed[found]]
+        there = int(np.count_nonzero(allowed))
+    # part of a graph may be out of reach, and the lists that are scanned may hold too few
+    wanted = plan.width if form.kind == "hnsw" else plan.k
+    return found if len(found) >= min(wanted, there) else None
+
+
+def _beside(
+    geometry: Geometry,
+    snapshot: Snapshot,
+    masks: Masks,
+    firsts: Sequence[Doubles],
+    plan: Plan,
+) -> list[Positions]:
+    """Candidates among the rows that the form does not cover, their positions from there on."""
+    assert snapshot.form is not None
+    parts = snapshot.parts(masks, snapshot.form.size)
+    if not parts:
+        return [NO_POSITIONS for _ in firsts]
+    return nearest(geometry, parts, firsts, plan.width)
+
+
+def _numbers(parts: Sequence[Part], positions: Positions) -> Rows:
+    """Row numbers at positions."""
+    numbers = np.empty(len(positions), np.int64)
+    start = 0
+    for part in parts:
+        here = (positions >= start) & (positions < start + len(part.block))
+        numbers[here] = part.block.rows[positions[here] - start]
+        start += len(part.block)
+    return numbers

@@ -1,147 +1,136 @@
-"""What searches see: an index, newer rows beside it and the dead of both. Nothing in it changes.
+"""What searches see: segments of rows and an index over the first of them. Nothing in it changes.
 
 The writer and the builder publish a new snapshot for every change; a search keeps the one that it
-began with. Only `Tail` is written to, and only beyond what any snapshot shows.
+began with.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from kokeshi.index.faiss_index import Base, Bits
-from kokeshi.index.geometry import Block, Geometry, Rows
-from kokeshi.index.scan import Positions
+from kokeshi.index.filters import Filter
+from kokeshi.index.forms import Form
+from kokeshi.index.geometry import Rows
+from kokeshi.index.kernels import Part
+from kokeshi.index.segments import Mask, Positions, Segment
 
-FIRST_TAIL_ROWS: Final = 64
-
-
-def _none() -> Positions:
-    return np.empty(0, np.intp)
-
-
-def _no_bits() -> Bits:
-    return np.empty(0, np.uint8)
+Masks = list[Mask | None]
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """One state of a collection, after the write `seq`.
 
+    A row's position is its place in all segments, one after the other.
+
     Attributes:
-        base: the index, or None while the collection is small.
-        tail: rows newer than the index.
-        base_dead: positions in `base.block` of rows deleted since, ascending.
-        live_bits: the same, as FAISS wants it: one bit per row, set where it lives.
-        tail_dead: positions in `tail`, ascending.
+        segments: sealed ones, then the one that grows.
+        form: an index over the first `form.size` positions; None: every search scans.
+        form_seq: the last write that the form covers.
     """
 
     seq: int
-    tail: Block
-    base: Base | None = None
-    base_dead: Positions = field(default_factory=_none)
-    live_bits: Bits = field(default_factory=_no_bits)
-    tail_dead: Positions = field(default_factory=_none)
+    segments: tuple[Segment, ...]
+    form: Form | None = None
+    form_seq: int = 0
+
+    @cached_property
+    def offsets(self) -> Positions:
+        """(segments + 1,) position of each segment's first row, then the number of all rows."""
+        sizes = [len(segment) for segment in self.segments]
+        return np.concatenate([[0], np.cumsum(sizes, dtype=np.intp)])
+
+    @property
+    def rows(self) -> int:
+        """Rows that are held, dead ones too."""
+        return int(self.offsets[-1])
+
+    @cached_property
+    def dead(self) -> int:
+        """Rows that are held, but deleted or replaced."""
+        return sum(segment.dead for segment in self.segments)
 
     @property
     def count(self) -> int:
         """Rows that live."""
-        base = len(self.base.block) if self.base else 0
-        return base + len(self.tail) - self.dead
+        return self.rows - self.dead
 
     @property
-    def dead(self) -> int:
-        """Rows that are held, but deleted or replaced."""
-        return len(self.base_dead) + len(self.tail_dead)
+    def sealed(self) -> tuple[Segment, ...]:
+        """All segments but the one that grows."""
+        return self.segments[:-1]
+
+    @property
+    def tail(self) -> Segment:
+        """The segment that grows."""
+        return self.segments[-1]
+
+    @cached_property
+    def tenants(self) -> frozenset[str]:
+        """Tenants that have rows, perhaps dead ones."""
+        return frozenset().union(*(segment.columns.tenants() for segment in self.segments))
+
+    @cached_property
+    def live(self) -> Masks:
+        """Of each segment."""
+        return [segment.live for segment in self.segments]
 
     def without(self, rows: Rows) -> "Snapshot":
         """The same with some rows dead; rows that it does not hold are ignored."""
-        tail_dead = np.union1d(self.tail_dead, locate(self.tail.rows, rows))
-        if self.base is None:
-            return replace(self, tail_dead=tail_dead)
-        gone = locate(self.base.block.rows, rows)
-        if not len(gone):
-            return replace(self, tail_dead=tail_dead)
-        return replace(
-            self,
-            tail_dead=tail_dead,
-            base_dead=np.union1d(self.base_dead, gone),
-            live_bits=_cleared(self.live_bits, gone),
+        if not len(rows):
+            return self
+        return replace(self, segments=tuple(segment.without(rows) for segment in self.segments))
+
+    def allowed(self, tenant: str, wanted: Filter | None) -> Masks:
+        """Rows of each segment that live, belong to a tenant and fit a filter; None: all do."""
+        return [_allowed(segment, tenant, wanted) for segment in self.segments]
+
+    def parts(self, masks: Masks, first: int = 0) -> list[Part]:
+        """What the kernels scan: every row from a position on."""
+        parts = []
+        for segment, mask, start in zip(self.segments, masks, self.offsets[:-1], strict=True):
+            skipped = max(0, first - int(start))
+            if skipped < len(segment):
+                chosen = slice(skipped, len(segment)) if skipped else None
+                parts.append(segment.part(mask, chosen))
+        return parts
+
+    def mask_of(self, masks: Masks, size: int) -> Mask | None:
+        """(size,) bool for the first positions together; None: all are allowed."""
+        return None if _all_allowed(masks) else self._whole(masks)[:size]
+
+    def counted(self, masks: Masks) -> int:
+        """Rows that are allowed."""
+        return sum(
+            len(segment) if mask is None else int(np.count_nonzero(mask))
+            for segment, mask in zip(self.segments, masks, strict=True)
         )
-
-    def live_blocks(self) -> list[Block]:
-        """Copies of the rows that live, in ascending order."""
-        blocks = [self.live_tail()]
-        if self.base is not None:
-            mask = np.ones(len(self.base.block), dtype=bool)
-            mask[self.base_dead] = False
-            blocks.insert(0, self.base.block.part(mask))
-        return blocks
-
-    def live_tail(self) -> Block:
-        """A copy of the live rows of the tail."""
-        mask = np.ones(len(self.tail), dtype=bool)
-        mask[self.tail_dead] = False
-        return self.tail.part(mask)
 
     def dead_rows(self) -> Rows:
         """Numbers of the dead rows."""
-        dead = self.tail.rows[self.tail_dead]
-        if self.base is None:
-            return dead
-        return np.concatenate([self.base.block.rows[self.base_dead], dead])
+        dead = [segment.dead_rows() for segment in self.segments]
+        return np.concatenate([np.empty(0, np.int64), *dead])
 
-
-class Tail:
-    """Room that grows; what was handed out never changes."""
-
-    def __init__(self, geometry: Geometry) -> None:
-        self._geometry = geometry
-        self._size = 0
-        self._room = self._allocated(FIRST_TAIL_ROWS)
-
-    def append(self, block: Block) -> Block:
-        """Adds rows, returns a view of all."""
-        end = self._size + len(block)
-        if end > len(self._room):
-            bigger = self._allocated(max(end, 2 * len(self._room)))
-            self._copy(bigger, 0, self._room.part(slice(0, self._size)))
-            self._room = bigger
-        self._copy(self._room, self._size, block)
-        self._size = end
-        return self._room.part(slice(0, end))
-
-    def _allocated(self, rows: int) -> Block:
-        lengths = len(self._geometry.dimensions)
-        return Block(
-            np.empty(rows, np.int64),
-            np.empty((rows, self._geometry.dim), np.float32),
-            np.empty((lengths, rows), np.float32),
+    def _whole(self, masks: Masks) -> Mask:
+        return np.concatenate(
+            [
+                np.ones(len(segment), np.bool_) if mask is None else mask
+                for segment, mask in zip(self.segments, masks, strict=True)
+            ]
         )
 
-    @staticmethod
-    def _copy(into: Block, start: int, block: Block) -> None:
-        end = start + len(block)
-        into.rows[start:end] = block.rows
-        into.matrix[start:end] = block.matrix
-        into.scales[:, start:end] = block.scales
+
+def _all_allowed(masks: Sequence[Mask | None]) -> bool:
+    return all(mask is None for mask in masks)
 
 
-def locate(rows: Rows, wanted: Rows) -> Positions:
-    """Positions in ascending `rows` of those of `wanted` that are there."""
-    if not len(rows) or not len(wanted):
-        return _none()
-    positions = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
-    return positions[rows[positions] == wanted]
-
-
-def all_live(rows: int) -> Bits:
-    """Bits for `rows` rows that all live."""
-    return np.full((rows + 7) // 8, 0xFF, np.uint8)
-
-
-def _cleared(bits: Bits, positions: Positions) -> Bits:
-    cleared = bits.copy()
-    masks = np.invert(np.left_shift(1, positions & 7).astype(np.uint8))
-    np.bitwise_and.at(cleared, positions >> 3, masks)
-    return cleared
+def _allowed(segment: Segment, tenant: str, wanted: Filter | None) -> Mask | None:
+    masks = [segment.live, segment.columns.tenant_mask(tenant)]
+    if wanted is not None:
+        masks.append(segment.columns.mask(wanted))
+    given = [mask for mask in masks if mask is not None]
+    if not given:
+        return None
+    return given[0] if len(given) == 1 else np.logical_and.reduce(given)

@@ -36,6 +36,7 @@ class Capabilities:
         request_ids: a write that comes twice under one request id is stored once.
         exact: every row can be compared.
         snapshots: `backup` is there.
+        atomic: a batch appears whole or not at all, whatever fails meanwhile.
     """
 
     metrics: frozenset[str]
@@ -46,6 +47,7 @@ class Capabilities:
     request_ids: bool
     exact: bool
     snapshots: bool
+    atomic: bool = True
 
 
 @dataclass(frozen=True)
@@ -404,7 +406,7 @@ class Store(Protocol):
         """A page of items, oldest first.
 
         An item that is not touched during a scroll is seen once; one that is replaced may be seen
-        again, as its new self.
+        again, as its new self. A page that is not the last may hold fewer than `limit` items.
         """
 
     def count(self, name: str, *, filter: Filter | None = None, tenant: str = NO_TENANT) -> int:

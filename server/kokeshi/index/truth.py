@@ -5,31 +5,38 @@ inside the transaction that it opened. Acknowledged means committed.
 """
 
 import contextlib
-import itertools
-import queue
-from collections.abc import Iterator, Sequence
+import logging
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import apsw
 import numpy as np
-import numpy.typing as npt
-import orjson
 
 from kokeshi.errors import (
     AlreadyExistsError,
     CollectionNotFoundError,
     InvalidRequestError,
-    UnavailableError,
 )
-from kokeshi.index.rows import DamagedRowError, NewRow, StoredRow, encode_spec, read_row
-from kokeshi.index.schema import open_database, open_reader
-from kokeshi.index.store import CollectionSpec
+from kokeshi.index.migration import STEPS, discard_old, migrate
+from kokeshi.index.reads import ROW_BITS, Ids, Reads, StoredCollection, json_of, row_span
+from kokeshi.index.rows import (
+    DamagedRowError,
+    NewRow,
+    encode_spec,
+    seal_head,
+    seal_state,
+    seal_vector,
+)
+from kokeshi.index.schema import CHECK_BYTES, DATABASE, mended, open_database, version_of
+from kokeshi.index.store import NO_TENANT, CollectionSpec
 
-_COLUMNS: Final = "row, seq, crc, id, metadata, vector"
+__all__ = ["Ids", "StoredCollection", "Truth", "Written"]
 
-Ids = npt.NDArray[np.int64]
+logger = logging.getLogger(__name__)
+
+_MAX_COLLECTIONS: Final = 2 ** (63 - ROW_BITS) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,145 +51,96 @@ class Written:
 
 
 @dataclass(frozen=True)
-class StoredCollection:
-    """A collection as the database has it; `spec` is JSON and `crc` its checksum."""
+class _Counters:
+    """State of a collection inside the transaction that changes it."""
 
-    number: int
-    name: str
-    spec: bytes
     crc: int
     seq: int
+    last_row: int
+    rows: int
 
 
-class Truth:
-    """The database of one data directory. The directory must be locked by the caller."""
+class Truth(Reads):
+    """The database of one data directory. The directory must be locked by the caller.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    Args:
+        directory: of the database; an older format is brought to today's.
+        check_bytes: databases up to this size are checked page by page as they are opened.
+
+    Attributes:
+        writing: the connection that writes.
+        refusal: why nothing may be written; None: it may. Of a database whose pages are damaged
+            what can be read is served, but a write could take a page that is in use.
+
+    Raises:
+        SetupError: see `open_database`.
+    """
+
+    def __init__(self, directory: Path, *, check_bytes: int = CHECK_BYTES) -> None:
+        super().__init__(directory)
+        version = version_of(directory / DATABASE)
+        is_old = version in STEPS
+        if version in STEPS:
+            migrate(directory, version)
         self.writing = open_database(directory)
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        last = self.writing.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'items'").get
-        self._last_row: int = last or 0
+        self.refusal: str | None = None
+        damage = mended(self.writing, directory, check_bytes)
+        if damage:
+            logger.error("the database is malformed and can only be read: %s", damage)
+            self.refusal = "writes are refused: the database is malformed"
+        elif not is_old:
+            self._settle()
 
     def close(self) -> None:
         """Closes every connection; the last one folds the log into the database."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._idle.get_nowait().close()
+        super().close()
         self.writing.close()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Any]:
-        """Borrows a connection that only reads.
-
-        Raises:
-            DamagedRowError: SQLite finds its file malformed.
-            UnavailableError: the disk failed.
-        """
-        try:
-            connection = self._idle.get_nowait()
-        except queue.Empty:
-            connection = open_reader(self._directory)
-        try:
-            yield connection
-        except (apsw.CorruptError, apsw.NotADBError) as error:
-            raise DamagedRowError("the database is malformed") from error
-        except apsw.IOError as error:
-            raise UnavailableError("the disk failed a read") from error
-        finally:
-            self._idle.put(connection)
-
-    def collections(self) -> list[StoredCollection]:
-        """All collections, by name.
-
-        Raises:
-            DamagedRowError: the database is malformed.
-        """
-        with self.reading() as connection:
-            rows = connection.execute(
-                "SELECT collection, name, spec, crc, seq FROM collections ORDER BY name"
-            )
-            return [StoredCollection(*row) for row in rows]
-
-    def by_ids(self, collection: int, ids: Sequence[str]) -> dict[str, StoredRow]:
-        """Rows by item id; unknown ids are left out."""
-        found = self._select(
-            collection,
-            "collection = ? AND id IN (SELECT value FROM json_each(?))",
-            (collection, _json(ids)),
-        )
-        return {row.id: row for row in found}
-
-    def by_rows(self, collection: int, rows: Ids) -> dict[int, StoredRow]:
-        """Rows by number; those that are gone are left out."""
-        found = self._select(
-            collection,
-            # the plus keeps SQLite from walking the whole collection by an index
-            "row IN (SELECT value FROM json_each(?)) AND +collection = ?",
-            (_json(rows.tolist()), collection),
-        )
-        return {row.row: row for row in found}
-
-    def page(self, collection: int, after: tuple[int, int], limit: int) -> list[StoredRow]:
-        """Rows after a (seq, row), in the order in which they were written."""
-        return self._select(
-            collection,
-            "collection = ? AND (seq, row) > (?, ?) ORDER BY seq, row LIMIT ?",
-            (collection, *after, limit),
-        )
-
-    def newer(self, collection: int, seq: int, chunk_rows: int) -> Iterator[list[StoredRow]]:
-        """Rows that later writes made, in order, a chunk at a time.
-
-        Raises:
-            DamagedRowError: a checksum does not match.
-        """
-        with self.reading() as connection:
-            cursor = connection.execute(
-                f"SELECT {_COLUMNS} FROM items WHERE collection = ? AND seq > ? ORDER BY seq, row",
-                (collection, seq),
-            )
-            try:
-                while chunk := list(itertools.islice(cursor, chunk_rows)):
-                    yield [read_row(collection, values) for values in chunk]
-            finally:
-                cursor.close(True)  # a cursor left open would hold back checkpoints
-
-    def row_numbers(self, collection: int, upto_seq: int) -> Ids:
-        """Numbers of the rows that live and were made by writes up to `upto_seq`, ascending."""
-        with self.reading() as connection:
-            rows = connection.execute(
-                "SELECT row FROM items WHERE collection = ? AND seq <= ? ORDER BY seq, row",
-                (collection, upto_seq),
-            ).fetchall()
-        return np.asarray(rows, dtype=np.int64).reshape(-1)
+    def _settle(self) -> None:
+        """Removes what a migration kept, once the database has opened and can be read."""
+        with contextlib.suppress(DamagedRowError):
+            for stored in self.collections():
+                stored.read_spec()
+            discard_old(self._directory)
 
     def create(self, spec: CollectionSpec) -> int:
         """Inserts a collection, returns its number. Writer thread only."""
-        encoded, crc = encode_spec(spec)
         taken = self.writing.execute("SELECT 1 FROM collections WHERE name = ?", (spec.name,)).get
         if taken:
             raise AlreadyExistsError(f"collection {spec.name!r} exists")
+        encoded = encode_spec(spec)
         self.writing.execute(
-            "INSERT INTO collections (name, spec, crc, seq) VALUES (?, ?, ?, 0)",
-            (spec.name, encoded, crc),
+            "INSERT INTO collections (name, spec, crc, seq, last_row, rows, state_crc)"
+            " VALUES (?, ?, ?, 0, 0, 0, 0)",
+            (spec.name, encoded, zlib.crc32(encoded)),
         )
-        return self.writing.last_insert_rowid()
+        number: int = self.writing.last_insert_rowid()
+        if number > _MAX_COLLECTIONS:
+            raise InvalidRequestError(f"no more than {_MAX_COLLECTIONS} collections can be made")
+        self._store(number, _Counters(zlib.crc32(encoded), 0, number << ROW_BITS, 0))
+        return number
 
     def drop(self, collection: int) -> None:
         """Deletes a collection and its rows. Writer thread only."""
-        for table in ("items", "requests", "collections"):
+        for table in ("items", "vectors"):
+            self.writing.execute(
+                f"DELETE FROM {table} WHERE row > ? AND row < ?", row_span(collection)
+            )
+        for table in ("requests", "collections"):
             self.writing.execute(f"DELETE FROM {table} WHERE collection = ?", (collection,))
 
-    def replayed(self, collection: int, request_id: str, digest: bytes) -> Written | None:
+    def replayed(
+        self, collection: int, request_id: str, digest: bytes, *, tenant: str = NO_TENANT
+    ) -> Written | None:
         """The first outcome of a request that comes again. Writer thread only.
 
         Raises:
             InvalidRequestError: the request id came with other items before.
         """
         known = self.writing.execute(
-            "SELECT digest, seq, rows FROM requests WHERE collection = ? AND request_id = ?",
-            (collection, request_id),
+            "SELECT digest, seq, rows FROM requests"
+            " WHERE collection = ? AND tenant = ? AND request_id = ?",
+            (collection, tenant, request_id),
         ).fetchone()
         if known is None:
             return None
@@ -192,76 +150,121 @@ class Truth:
         return Written(known[1], known[2], nothing, nothing, is_replay=True)
 
     def remember(
-        self, collection: int, request_id: str, digest: bytes, written: Written, kept: int
+        self,
+        collection: int,
+        request_id: str,
+        digest: bytes,
+        written: Written,
+        kept: int,
+        *,
+        tenant: str = NO_TENANT,
     ) -> None:
         """Notes the outcome of a request, forgets old ones. Writer thread only."""
         self.writing.execute(
-            "INSERT INTO requests VALUES (?, ?, ?, ?, ?)",
-            (collection, request_id, digest, written.seq, written.count),
+            "INSERT INTO requests (collection, tenant, request_id, digest, seq, rows)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (collection, tenant, request_id, digest, written.seq, written.count),
         )
         self.writing.execute(
             "DELETE FROM requests WHERE collection = ? AND seq <= ?",
             (collection, written.seq - kept),
         )
 
-    def upsert(self, collection: int, rows: Sequence[NewRow], *, add_only: bool) -> Written:
-        """Writes rows in the place of those with their ids. Writer thread only.
+    def upsert(
+        self,
+        collection: int,
+        rows: Sequence[NewRow],
+        *,
+        add_only: bool,
+        tenant: str = NO_TENANT,
+    ) -> Written:
+        """Writes rows in the place of a tenant's with their ids. Writer thread only.
 
         Raises:
             AlreadyExistsError: `add_only`, and an id exists.
+            CollectionNotFoundError: the collection was dropped.
         """
-        old = self._live(collection, [row.id for row in rows])
+        old = self._live(collection, tenant, [row.id for row in rows])
         if old and add_only:
             raise AlreadyExistsError(f"item {old[0][1]!r} exists")
-        seq = self._next_seq(collection)
-        removed = self._remove(old)
-        numbers = np.arange(len(rows), dtype=np.int64) + self._last_row + 1
-        self._last_row += len(rows)
-        self.writing.executemany(
-            f"INSERT INTO items (collection, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (collection, number, seq, row.sealed(collection, seq), *_content(row))
-                for number, row in zip(numbers.tolist(), rows, strict=True)
-            ],
-        )
+        state = self._counters(collection)
+        seq, first = state.seq + 1, state.last_row + 1
+        removed = self._remove([row for row, _ in old])
+        self._insert(collection, seq, first, rows, tenant)
+        last, live = state.last_row + len(rows), state.rows + len(rows) - len(removed)
+        self._store(collection, _Counters(state.crc, seq, last, live))
+        numbers = np.arange(first, last + 1, dtype=np.int64)
         return Written(seq, len(rows), numbers, removed)
 
-    def delete(self, collection: int, ids: Sequence[str]) -> Written:
-        """Deletes rows by item id. Writer thread only."""
-        old = self._live(collection, ids)
-        seq = self._next_seq(collection)
-        return Written(seq, len(old), np.empty(0, np.int64), self._remove(old))
+    def delete(self, collection: int, ids: Sequence[str], *, tenant: str = NO_TENANT) -> Written:
+        """Deletes a tenant's rows by item id. Writer thread only."""
+        return self._delete(collection, [row for row, _ in self._live(collection, tenant, ids)])
 
-    def _select(self, collection: int, where: str, values: tuple[Any, ...]) -> list[StoredRow]:
-        with self.reading() as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM items WHERE {where}", values)
-            return [read_row(collection, found) for found in rows]
+    def delete_rows(self, collection: int, rows: Ids) -> Written:
+        """Deletes rows by number; those that are gone do not count. Writer thread only."""
+        found = self.writing.execute(
+            "SELECT row FROM items"
+            " WHERE row IN (SELECT value FROM json_each(?)) AND +collection = ?",
+            (json_of(rows.tolist()), collection),
+        ).fetchall()
+        return self._delete(collection, [row for (row,) in found])
 
-    def _live(self, collection: int, ids: Sequence[str]) -> list[tuple[int, str]]:
+    def _delete(self, collection: int, rows: Sequence[int]) -> Written:
+        state = self._counters(collection)
+        removed = self._remove(rows)
+        left = state.rows - len(removed)
+        self._store(collection, _Counters(state.crc, state.seq + 1, state.last_row, left))
+        return Written(state.seq + 1, len(removed), np.empty(0, np.int64), removed)
+
+    def _insert(
+        self, collection: int, seq: int, first: int, rows: Sequence[NewRow], tenant: str
+    ) -> None:
+        # whole lists at a time: this is the thread that every write waits for
+        tag, numbers = tenant.encode(), range(first, first + len(rows))
+        crcs = [
+            seal_head(row.head_crc, collection, number, seq, tag)
+            for number, row in zip(numbers, rows, strict=True)
+        ]
+        heads = [
+            (number, collection, seq, crc, tenant, row.id, row.origin, row.metadata)
+            for number, crc, row in zip(numbers, crcs, rows, strict=True)
+        ]
+        vectors = [
+            (number, seal_vector(row.vector_crc, crc), row.vector)
+            for number, crc, row in zip(numbers, crcs, rows, strict=True)
+        ]
+        self.writing.executemany(
+            "INSERT INTO items (row, collection, seq, crc, tenant, id, origin, metadata)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            heads,
+        )
+        self.writing.executemany("INSERT INTO vectors (row, crc, vector) VALUES (?, ?, ?)", vectors)
+
+    def _live(self, collection: int, tenant: str, ids: Sequence[str]) -> list[tuple[int, str]]:
         return self.writing.execute(
-            "SELECT row, id FROM items WHERE collection = ?"
+            "SELECT row, id FROM items WHERE collection = ? AND tenant = ?"
             " AND id IN (SELECT value FROM json_each(?))",
-            (collection, _json(ids)),
+            (collection, tenant, json_of(ids)),
         ).fetchall()
 
-    def _remove(self, old: Sequence[tuple[int, str]]) -> Ids:
-        rows = sorted(row for row, _ in old)
-        self.writing.executemany("DELETE FROM items WHERE row = ?", [(row,) for row in rows])
-        return np.asarray(rows, dtype=np.int64)
+    def _remove(self, rows: Sequence[int]) -> Ids:
+        gone = sorted(rows)
+        for table in ("items", "vectors"):
+            self.writing.executemany(f"DELETE FROM {table} WHERE row = ?", [(row,) for row in gone])
+        return np.asarray(gone, dtype=np.int64)
 
-    def _next_seq(self, collection: int) -> int:
-        seq = self.writing.execute(
-            "UPDATE collections SET seq = seq + 1 WHERE collection = ? RETURNING seq",
-            (collection,),
-        ).get
-        if seq is None:
+    def _counters(self, collection: int) -> _Counters:
+        found = self.writing.execute(
+            "SELECT crc, seq, last_row, rows FROM collections WHERE collection = ?", (collection,)
+        ).fetchone()
+        if found is None:
             raise CollectionNotFoundError("the collection was dropped")
-        return int(seq)
+        return _Counters(*found)
 
-
-def _json(values: Sequence[Any]) -> str:
-    return orjson.dumps(values).decode()
-
-
-def _content(row: NewRow) -> tuple[str, bytes, bytes]:
-    return row.id, row.metadata, row.vector
+    def _store(self, collection: int, new: _Counters) -> None:
+        crc = seal_state(new.crc, collection, new.seq, new.last_row, new.rows)
+        self.writing.execute(
+            "UPDATE collections SET seq = ?, last_row = ?, rows = ?, state_crc = ?"
+            " WHERE collection = ?",
+            (new.seq, new.last_row, new.rows, crc, collection),
+        )

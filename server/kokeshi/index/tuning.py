@@ -8,26 +8,56 @@ class Tuning:
     """Sizes at which the embedded store changes its ways.
 
     Attributes:
-        hnsw_rows: an "auto" collection is flat below, HNSW from here on. An exact scan of this many
-            512-float rows takes about 1.5 ms.
-        tail_rows: rows scanned beside the index before it is rebuilt ...
-        tail_share: ... or this share of the index, whichever is more.
-        dead_share: share of deleted rows in the index at which it is rebuilt.
+        segment_rows: rows that are sealed into one segment with files of its own.
+        closing_rows: a store that closes writes this many newest rows to a file of their own; fewer
+            are read from the database at the next start, about 20 us each.
+        codes_rows: an "auto" collection compares every row in float32 below, scans int8 prefixes
+            from here on. An exact scan of this many 512-float rows takes about 1.5 ms.
+        hnsw_rows: an "auto" collection walks an HNSW graph from here on.
+        tail_rows: rows scanned beside a graph or lists before those are extended ...
+        tail_share: ... or this share of what they cover, whichever is more.
+        dead_rows: deleted rows that are always put up with ...
+        dead_share: ... or this share of all, whichever is more, before they are compacted away.
         hnsw_links: M of HNSW.
         ef_construction: candidates kept while a row is linked into the graph.
-        ef_search: candidates kept while the graph is searched; never below twice k.
+        ef_search: candidates kept while a graph is searched; never below twice k.
+        ef_prefix: the same for a graph over a prefix, all of which are ranked again; never below
+            ten times k.
+        gather_share: where filter and tenant leave at most this share of the rows, exactly those
+            are gathered and compared ...
+        gather_rows: ... or at most so many, whichever is more.
+        walk_share: where filter, tenant and deletes leave less than this share, a graph is not
+            walked: too few of the nodes on the way could be answers.
+        shortlist_rows: rows that a shortlist has at least. Of 200,000 hard vectors of 1,024 numbers
+            (`benchmarks/index/hard_set.py`), int8 codes of an eighth of the numbers keep 99.7 % of
+            the ten nearest in 200 rows, of a quarter 100 % in 50; a row more takes about 1 us ...
+        shortlist_per_k: ... or this many times k, whichever is more.
+        retry_s: seconds after which index files are tried again that the disk refused.
+        min_seq_wait_s: seconds that a search waits for the write it must see.
         queue_jobs: writes that may wait; more are refused.
         group_rows: rows that may share one commit.
         requests_kept: writes of a collection whose request ids are remembered.
     """
 
-    hnsw_rows: int = 20_000
+    segment_rows: int = 65_536
+    closing_rows: int = 2000
+    codes_rows: int = 20_000
+    hnsw_rows: int = 200_000
     tail_rows: int = 4096
     tail_share: float = 0.1
+    dead_rows: int = 1024
     dead_share: float = 0.2
     hnsw_links: int = 32
     ef_construction: int = 128
     ef_search: int = 128
+    ef_prefix: int = 256
+    gather_share: float = 0.05
+    gather_rows: int = 2000
+    walk_share: float = 0.3
+    shortlist_rows: int = 200
+    shortlist_per_k: int = 20
+    retry_s: float = 60.0
+    min_seq_wait_s: float = 1.0
     queue_jobs: int = 1024
     group_rows: int = 10_000
     requests_kept: int = 100_000

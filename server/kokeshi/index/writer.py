@@ -11,10 +11,13 @@ from typing import Any, Final
 import apsw
 
 from kokeshi.errors import OverloadedError, UnavailableError
+from kokeshi.index.crash_points import crash_point
+from kokeshi.index.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
 DISK_FULL_RETRY_S: Final = 10.0
+QUIET_S: Final = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +43,34 @@ class Writer:
 
     `gate` is held from before a commit until what it changed is published: who holds it sees
     searches and the database agree.
+
+    Args:
+        connection: that writes, see `kokeshi.index.schema`.
+        queue_jobs: writes that may wait; more are refused.
+        group_rows: rows that may share one commit.
+        quiet_s: without a write, after which upkeep begins.
+        refusal: why nothing may be written; None: it may.
     """
 
-    def __init__(self, connection: Any, *, queue_jobs: int, group_rows: int) -> None:  # noqa: ANN401 - apsw is untyped
+    def __init__(
+        self,
+        connection: Any,  # noqa: ANN401 - apsw is untyped
+        *,
+        queue_jobs: int,
+        group_rows: int,
+        quiet_s: float = QUIET_S,
+        refusal: str | None = None,
+    ) -> None:
         self.gate = threading.Lock()
         self.commits = 0
         self.writes = 0
         self._connection = connection
+        self._upkeep = Upkeep(connection)
         self._group_rows = group_rows
+        self._quiet_s = quiet_s
         self._jobs: queue.Queue[Job | None] = queue.Queue(queue_jobs)
         self._closing = threading.Lock()
-        self._refusal: str | None = None
+        self._refusal = refusal
         self._thread = threading.Thread(target=self._run, name="kokeshi-index-writer", daemon=True)
         self._thread.start()
 
@@ -85,11 +105,32 @@ class Writer:
     def _run(self) -> None:
         is_last = False
         while not is_last:
-            first = self._jobs.get()
+            try:
+                first = self._jobs.get(timeout=self._quiet_s if self._has_upkeep else None)
+            except queue.Empty:
+                self._keep_up(self._upkeep.in_quiet)
+                continue
             if first is None:
                 return
             group, is_last = self._gather(first)
             self._settle(group)
+            self._keep_up(self._upkeep.after_commit)
+
+    @property
+    def _has_upkeep(self) -> bool:
+        return self._upkeep.is_due and self.is_writable
+
+    def _keep_up(self, work: Callable[[], None]) -> None:
+        """Runs upkeep; nobody waits for it, but a disk that fails it has failed."""
+        if not self.is_writable:
+            return
+        try:
+            work()
+        except (apsw.BusyError, apsw.FullError) as error:
+            logger.warning("upkeep of the database waits: %s", error)
+            self._upkeep.postpone()
+        except Exception as error:
+            self._failure(error)
 
     def _gather(self, first: Job) -> tuple[list[Job], bool]:
         group, rows = [first], first.rows
@@ -124,7 +165,9 @@ class Writer:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             outcomes = [self._attempt(job) for job in group]
+            crash_point("writer.before_commit")
             self._connection.execute("COMMIT")
+            crash_point("writer.after_commit")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -156,6 +199,10 @@ class Writer:
         if isinstance(error, apsw.BusyError):
             return UnavailableError("another program holds the database")
         logger.error("a commit failed; writes stop until the next start", exc_info=error)
-        # After a failed fsync the kernel may drop the data and report success the next time.
-        self._refusal = "writes have stopped: the disk failed"
+        # After a failed fsync the kernel may drop the data and report success the next time: the
+        # log must not be folded and forgotten either, it may be the only copy.
+        self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        is_damaged = isinstance(error, apsw.CorruptError | apsw.NotADBError)
+        cause = "the database is malformed" if is_damaged else "the disk failed"
+        self._refusal = f"writes have stopped: {cause}"
         return UnavailableError(self._refusal)

@@ -1,0 +1,94 @@
+"""`kokeshi index backup`, `restore` and `verify`: on the files of a server, in use or not."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kokeshi.cli.options import Json, load_settings
+from kokeshi.cli.output import note, print_json, print_table, progress
+from kokeshi.errors import SetupError
+
+if TYPE_CHECKING:
+    from kokeshi.index.verify import CollectionSurvey, Survey
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Data directory of the server (KOKESHI_DATA).")
+]
+Source = Annotated[Path, typer.Argument(metavar="BACKUP", help="Directory that a backup wrote.")]
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Absent or empty directory.")],
+    *,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Copy all collections to a directory, while a server goes on writing."""
+    from kokeshi.index.backup import backup as run
+
+    with progress("percent") as bar:
+        task = bar.add_task(target.name, total=100)
+        manifest = run(
+            load_settings(data=data).data,
+            target,
+            progress=lambda share: bar.update(task, completed=int(100 * share)),
+        )
+    if as_json:
+        print_json(asdict(manifest))
+        return
+    _tell(manifest.collections, manifest.findings)
+
+
+def restore(
+    source: Source,
+    *,
+    data: Data = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Drop the collections that are there.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a backup and put it into a data directory that no server has open."""
+    from kokeshi.index.backup import restore as run
+
+    manifest = run(source, load_settings(data=data).data, is_replacing=replace)
+    if as_json:
+        print_json(asdict(manifest))
+        return
+    _tell(manifest.collections, manifest.findings)
+
+
+def verify(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="BACKUP", help="A backup; without it the data.")
+    ] = None,
+    *,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Read every row of the data directory, or of a backup, and say what is damaged."""
+    from kokeshi.index.backup import verify_backup
+    from kokeshi.index.verify import verify as run
+
+    found: Survey = verify_backup(source) if source else run(load_settings(data=data).data)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        _tell(found.collections, found.findings)
+    if not found.is_sound:
+        raise SetupError("the data is damaged")
+
+
+def _tell(collections: "Sequence[CollectionSurvey]", findings: Iterable[str]) -> None:
+    print_table(
+        ["name", "items ", "sequence ", "damaged "],
+        ((one.name, one.rows, one.seq, one.damaged) for one in collections),
+    )
+    for one in collections:
+        for finding in one.findings:
+            note(f"{one.name}: {finding}")
+    for finding in findings:
+        note(finding)

@@ -1,0 +1,59 @@
+"""The store that the settings name."""
+
+from typing import TYPE_CHECKING
+
+from kokeshi.settings import Settings
+
+if TYPE_CHECKING:
+    from kokeshi.index import Store
+
+
+def store_of(settings: Settings) -> "Store":
+    """What keeps the collections: searches that come together share a pass, and recall is measured.
+
+    Raises:
+        SetupError: the data folder cannot be used, or a client is not installed.
+    """
+    from kokeshi.index.batching import Batched
+    from kokeshi.index.notes import Notes
+    from kokeshi.index.recall import Measured, NotesKeeper, Pace, Sampling
+
+    store = _bare(settings)
+    return Measured(
+        Batched(store),
+        sampling=Sampling(share=settings.recall_share),
+        pace=Pace(core_share=settings.recall_core_share),
+        keeper=NotesKeeper(Notes(settings.data)),
+    )
+
+
+def _bare(settings: Settings) -> "Store":
+    scheme, _, place = settings.store.partition("://")
+    match scheme:
+        case "milvus" | "milvuss":
+            return _milvus(f"{_web(scheme)}://{place}", settings)
+        case "qdrant" | "qdrants":
+            return _qdrant(f"{_web(scheme)}://{place}", settings)
+    return _embedded(settings)
+
+
+def _web(scheme: str) -> str:
+    return "https" if scheme in {"milvuss", "qdrants"} else "http"
+
+
+def _embedded(settings: Settings) -> "Store":
+    from kokeshi.index import EmbeddedStore
+
+    return EmbeddedStore(settings.data, allow_network_files=settings.allow_network_files)
+
+
+def _milvus(url: str, settings: Settings) -> "Store":
+    from kokeshi.index.milvus import MilvusStore
+
+    return MilvusStore(url, token=settings.store_token, timeout_s=settings.store_timeout_s)
+
+
+def _qdrant(url: str, settings: Settings) -> "Store":
+    from kokeshi.index.qdrant import QdrantStore
+
+    return QdrantStore(url, api_key=settings.store_token, timeout_s=settings.store_timeout_s)

@@ -1,0 +1,182 @@
+"""Searches that come at the same time and ask alike go to the store as one call.
+
+    store = Batched(EmbeddedStore(directory))
+
+`Batched` is a `Store`. A search that is alone goes through at once; those that come while it runs
+wait for it, and go as one call, led by the thread of the first of them: reading the rows once for
+many queries, and a matrix product in place of many products with a vector, is what they gain.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from kokeshi.errors import InvalidRequestError
+from kokeshi.index.checks import MAX_HITS, QUERY_AXES
+from kokeshi.index.passing import PassingStore
+from kokeshi.index.store import Found, SearchParams, Store
+
+MAX_QUERIES: Final = 64  # a pass of the scans; longer batches only make the first ones wait
+# What is walked is walked query by query: one call would do on one core what two can do on two.
+WALKED: Final = frozenset({"hnsw", "ivf", "panorama"})
+
+_Queries = npt.NDArray[Any]
+
+
+class _Call:
+    """A search of one caller; `turn` is open when it is answered or is to lead `batch`."""
+
+    __slots__ = ("batch", "error", "found", "queries", "turn")
+
+    def __init__(self, queries: _Queries) -> None:
+        self.queries = queries
+        self.found: Found | None = None
+        self.error: BaseException | None = None
+        self.batch: list[_Call] = []
+        self.turn = threading.Event()
+
+
+class Batched(PassingStore):
+    """See `kokeshi.index.store.Store`; the answer to a merged search is the answer alone.
+
+    But `Found.is_exact` and `Found.is_proven` hold for all searches of a batch, or are false.
+
+    Args:
+        inner: the store; it should compute a batch faster than its queries one by one.
+        max_queries: of one call to it; searches of more go by themselves.
+        walked: kinds of `Route` whose searches go by themselves.
+    """
+
+    def __init__(
+        self,
+        inner: Store,
+        *,
+        max_queries: int = MAX_QUERIES,
+        walked: frozenset[str] = WALKED,
+    ) -> None:
+        super().__init__(inner)
+        self._max_queries = max_queries
+        self._walked = walked
+        self._lock = threading.Lock()
+        self._lanes: dict[Hashable, deque[_Call]] = {}
+        self._last_kinds: dict[Hashable, str] = {}
+
+    def search(
+        self, name: str, vectors: npt.ArrayLike, params: SearchParams, *, space: str
+    ) -> Found:
+        """See `Store.search`."""
+        queries = _stackable(vectors)
+        if queries is None or len(queries) > self._most(params):
+            return self.inner.search(name, vectors, params, space=space)
+        # what makes a route, but for the filter, of which there may be any number
+        road = (name, params.dimension, params.rerank, params.exact, params.filter is None)
+        if self._last_kinds.get(road) in self._walked:
+            found = self.inner.search(name, queries, params, space=space)
+        else:
+            found = self._merged(name, queries, params, space)
+        self._last_kinds[road] = found.route.kind
+        return found
+
+    def drop(self, name: str) -> None:
+        """See `Store.drop`."""
+        self.inner.drop(name)
+        for road in [road for road in list(self._last_kinds) if road[0] == name]:  # type: ignore[index]
+            self._last_kinds.pop(road, None)
+
+    def _most(self, params: SearchParams) -> int:
+        return max(1, min(self._max_queries, MAX_HITS // max(1, params.k)))
+
+    def _merged(self, name: str, queries: _Queries, params: SearchParams, space: str) -> Found:
+        # equality takes True for 1, a filter does not: what it is written as tells them apart
+        alike = (replace(params, filter=None), repr(params.filter))
+        key = (name, space, *alike, queries.shape[1], queries.dtype)
+        call = _Call(queries)
+        with self._lock:
+            lane = self._lanes.get(key)
+            if lane is None:
+                self._lanes[key] = deque()
+                call.batch = [call]
+            else:
+                lane.append(call)
+        if lane is not None:
+            call.turn.wait()
+        if call.batch:
+            try:
+                self._run(call.batch, name, params, space)
+            finally:
+                self._hand_on(key, call.batch, self._most(params))
+        return _result(call)
+
+    def _run(self, batch: Sequence[_Call], name: str, params: SearchParams, space: str) -> None:
+        """Answers all calls of a batch; where one is wrong, each by itself."""
+        try:
+            queries = np.concatenate([call.queries for call in batch])
+            found = self.inner.search(name, queries, params, space=space)
+        except BaseException as error:
+            # any other error is not about the queries of one of them: they would all wait for it
+            if len(batch) > 1 and isinstance(error, InvalidRequestError):
+                for call in batch:
+                    self._run([call], name, params, space)
+                return
+            for call in batch:
+                call.error = error
+        else:
+            _share_out(found, batch)
+
+    def _hand_on(self, key: Hashable, batch: list[_Call], most: int) -> None:
+        """Lets the next batch begin, then tells the calls of this one."""
+        with self._lock:
+            lane = self._lanes[key]
+            following = _taken(lane, most)
+            if not following:
+                del self._lanes[key]
+        if following:
+            following[0].batch = following
+            following[0].turn.set()
+        for call in batch[1:]:
+            call.turn.set()
+
+
+def _stackable(vectors: npt.ArrayLike) -> _Queries | None:
+    """(queries, length) numbers; None for what the store has to refuse."""
+    try:
+        queries = np.asarray(vectors)
+    except ValueError:
+        return None
+    if queries.ndim != QUERY_AXES or not len(queries) or queries.dtype.kind not in "fiu":
+        return None
+    return queries
+
+
+def _taken(lane: deque[_Call], most: int) -> list[_Call]:
+    """Takes the first calls that together have no more queries than may be."""
+    taken: list[_Call] = []
+    room = most
+    while lane and len(lane[0].queries) <= room:
+        room -= len(lane[0].queries)
+        taken.append(lane.popleft())
+    return taken
+
+
+def _share_out(found: Found, batch: Sequence[_Call]) -> None:
+    start = 0
+    for call in batch:
+        stop = start + len(call.queries)
+        call.found = found if len(batch) == 1 else replace(found, hits=found.hits[start:stop])
+        start = stop
+
+
+def _result(call: _Call) -> Found:
+    error, call.error = call.error, None
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # or it would hold this frame, which holds it
+    assert call.found is not None  # it was answered
+    return call.found

@@ -1,0 +1,1 @@
+"""What the stores at a server have in common: keys, numbers of writes, the last ranking."""

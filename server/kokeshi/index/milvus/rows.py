@@ -1,0 +1,117 @@
+"""Items as rows of Milvus, and back."""
+
+import base64
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from kokeshi.errors import InvalidRequestError
+from kokeshi.index.filters.milvus import holds_list
+from kokeshi.index.geometry import SHORTEST_PREFIX, Doubles, unit
+from kokeshi.index.milvus.layout import KEY_CHARACTERS, Layout
+from kokeshi.index.store import Item, Vector
+
+# Milvus sums squares in float32: beyond these norms they overflow, or vanish
+SMALLEST_NORM: Final = 1e-15
+LARGEST_NORM: Final = 1e15
+SCALARS: Final = ("id", "origin", "seq", "metadata")
+
+
+def digest(*texts: str) -> str:
+    """A key of texts, each with its length in front, so that no two lists of them read alike.
+
+    192 bits: two of 2^64 keys agree with probability 2^-65.
+    """
+    state = hashlib.blake2b(digest_size=KEY_CHARACTERS * 6 // 8)
+    for text in texts:
+        encoded = text.encode()
+        state.update(struct.pack("<q", len(encoded)))
+        state.update(encoded)
+    return base64.urlsafe_b64encode(state.digest()).decode()
+
+
+def tenant_key(tenant: str) -> str:
+    """What the field `tenant` holds: letters that need no quotes, whatever a tenant's name is."""
+    return digest("tenant", tenant)
+
+
+def keys_of(tenant: str, ids: Sequence[str]) -> list[str]:
+    """Primary keys of items."""
+    return [digest(tenant, item_id) for item_id in ids]
+
+
+def rows_of(
+    layout: Layout,
+    items: Sequence[Item],
+    vectors: Vector,
+    metadata: Sequence[bytes],
+    *,
+    tenant: str,
+    first_seq: int,
+) -> list[dict[str, Any]]:
+    """Rows of a batch, (rows, dim) `vectors`, numbered from `first_seq`."""
+    _check_norms(layout, items, vectors)
+    owner = tenant_key(tenant)
+    keys = keys_of(tenant, [item.id for item in items])
+    rows: list[dict[str, Any]] = [
+        {
+            "key": key,
+            "tenant": owner,
+            "id": item.id,
+            "origin": item.origin,
+            "seq": first_seq + place,
+            "metadata": orjson.loads(encoded),
+            "lists": holds_list(item.metadata),
+            "full": vector,
+        }
+        for place, (key, item, encoded, vector) in enumerate(
+            zip(keys, items, metadata, vectors, strict=True)
+        )
+    ]
+    if layout.prefix is not None:
+        for row, prefix in zip(rows, prefixes(layout, vectors), strict=True):
+            row["prefix"] = prefix
+    return rows
+
+
+def prefixes(layout: Layout, vectors: Vector) -> Vector:
+    """The field `prefix` of rows: unit norm under cosine, zero where there is no direction."""
+    if layout.spec.metric != "cosine":
+        return vectors[:, : layout.prefix].copy()
+    cut: Doubles = unit(vectors)[:, : layout.prefix].astype(np.float64)
+    norms = np.sqrt(np.square(cut).sum(axis=1, keepdims=True))
+    scaled = np.divide(cut, norms, out=np.zeros_like(cut), where=norms > SHORTEST_PREFIX)
+    return scaled.astype(np.float32)
+
+
+def fingerprint(items: Sequence[Item], vectors: Vector, metadata: Sequence[bytes]) -> str:
+    """What a batch holds, by which a retry is told from another request."""
+    state = hashlib.blake2b(digest_size=KEY_CHARACTERS * 6 // 8)
+    for item, vector, encoded in zip(items, vectors, metadata, strict=True):
+        for part in (item.id.encode(), item.origin.encode(), encoded, vector.tobytes()):
+            state.update(struct.pack("<q", len(part)))
+            state.update(part)
+    return base64.urlsafe_b64encode(state.digest()).decode()
+
+
+def item_of(row: Mapping[str, Any], *, with_vector: bool) -> Item:
+    """The item of a row."""
+    vector = np.asarray(row["full"], np.float32) if with_vector else None
+    return Item(row["id"], vector, row["metadata"], row["seq"], row["origin"])
+
+
+def _check_norms(layout: Layout, items: Sequence[Item], vectors: Vector) -> None:
+    if layout.spec.metric != "cosine":
+        return
+    norms = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1))
+    bad = (norms < SMALLEST_NORM) | (norms > LARGEST_NORM)
+    if bad.any():
+        row = int(bad.argmax())
+        raise InvalidRequestError(
+            f"vector of {items[row].id!r} must have a norm in {SMALLEST_NORM:g}..{LARGEST_NORM:g} "
+            f"in this store, got {norms[row]:g}"
+        )

@@ -1,0 +1,218 @@
+"""A search: candidates from Milvus, order and scores from here, in float64.
+
+Milvus computes in float32, knows only the lengths that it has a field for and, of a filter, only
+what its expressions say. So it is asked for more than k rows, with their vectors; what does not
+fit is dropped; where too few are left it is asked for more, and at last for every row.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from kokeshi.errors import TooLargeError, UnimplementedError
+from kokeshi.index.geometry import Geometry, unit
+from kokeshi.index.milvus.client import STRONG
+from kokeshi.index.milvus.layout import METRICS, Layout, prefix_metric
+from kokeshi.index.milvus.reading import FIELDS, FLOAT_BYTES, MAX_ROWS, Reader, Row
+from kokeshi.index.milvus.where import Where
+from kokeshi.index.store import Hit, Route, SearchParams, Vector
+
+SHORTLIST_ROWS: Final = 500
+SHORTLIST_PER_K: Final = 50
+MARGIN: Final = 16  # rows beyond k, so that float32's rounding cannot push one of the k out
+WIDER: Final = 4  # times as many rows when too few fit
+BREADTH: Final = 128
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a search goes.
+
+    Attributes:
+        source: field that Milvus searches; None reads every row.
+        first: length of it.
+        final: length that the scores are computed at.
+        width: rows that Milvus is asked for, per query.
+        breadth: efSearch; None where no graph is walked.
+        is_exact: every row is compared at the final length.
+    """
+
+    source: str | None
+    first: int
+    final: int
+    width: int
+    breadth: int | None
+    is_exact: bool
+
+    @property
+    def route(self) -> Route:
+        """For the answer."""
+        if self.source is None:
+            return Route("scan", self.final)
+        kind = "flat" if self.breadth is None else "hnsw"
+        shortlist = 0 if self.first == self.final else self.width
+        return Route(kind, self.first, shortlist, self.breadth or 0)
+
+
+def plan_of(layout: Layout, params: SearchParams) -> Plan:
+    """Chooses how to search."""
+    dim = layout.spec.dim
+    final = dim if params.rerank else params.dimension or dim
+    is_short = layout.prefix is not None and not (params.exact or layout.spec.index == "flat")
+    source, first = ("prefix", layout.prefix or dim) if is_short else ("full", dim)
+    is_flat = layout.kind == "flat" or (source == "full" and layout.is_full_flat)
+    if params.exact and not (is_flat and first == final):
+        return Plan(None, final, final, params.k, None, is_exact=True)
+    if first == final:
+        width = params.k + MARGIN
+    else:
+        width = params.shortlist or max(SHORTLIST_ROWS, SHORTLIST_PER_K * params.k)
+    width = min(width, MAX_ROWS)
+    breadth = None if is_flat else max(params.breadth or BREADTH, width)
+    return Plan(source, first, final, width, breadth, is_flat and first == final)
+
+
+@dataclass(eq=False)
+class Best:
+    """The best rows of one query so far, by score and then by age."""
+
+    query: Any
+    k: int
+    found: list[tuple[float, int, Row]] = field(default_factory=list)
+
+    def offer(self, geometry: Geometry, rows: Sequence[Row]) -> None:
+        """Takes rows that fit, (rows,) with their vectors."""
+        if not rows:
+            return
+        vectors = np.asarray([row["full"] for row in rows], np.float32)
+        # the embedded store compares rows at unit norm: the same bits, the same scores
+        vectors = unit(vectors) if geometry.metric == "cosine" else vectors
+        scores = geometry.compare(vectors, self.query).tolist()
+        self.found.extend(zip(scores, (row["seq"] for row in rows), rows, strict=True))
+        self.found.sort(key=lambda one: (-one[0], one[1]))
+        del self.found[self.k :]
+
+
+class Search:
+    """One search of a collection.
+
+    Args:
+        reader: of the server.
+        layout: of the collection.
+        where: which rows.
+        params: how to search.
+        scan_rows: most rows that are read where Milvus cannot find the answer itself.
+    """
+
+    def __init__(
+        self, reader: Reader, layout: Layout, where: Where, params: SearchParams, scan_rows: int
+    ) -> None:
+        self._reader, self._layout, self._where = reader, layout, where
+        self._params, self._scan_rows = params, scan_rows
+        self._geometry = Geometry.of(layout.spec)
+        self.plan = plan_of(layout, params)
+
+    def run(self, queries: Vector) -> list[tuple[Hit, ...]]:
+        """Hits of each query, (queries, length) `queries`."""
+        prepared = [self._geometry.query(query, self.plan.final) for query in queries]
+        bests = [Best(query, self._params.k) for query in prepared]
+        left = list(range(len(bests)))
+        if self.plan.source is not None:
+            left = self._narrow(queries, bests)
+        if left:
+            self._scan([bests[number] for number in left])
+        return [tuple(self._hits(best)) for best in bests]
+
+    def _narrow(self, queries: Vector, bests: list[Best]) -> list[int]:
+        """Asks for ever more rows; returns the queries that want every row read."""
+        most = self._reader.rows_at_once(self._layout)
+        self._check_width(most)
+        pending, width = list(range(len(bests))), min(self.plan.width, most)
+        while pending:
+            short: list[int] = []
+            for number, rows in self._ask(queries, pending, width):
+                fitting = [row for row in rows if self._where.fits(row)]
+                bests[number].found.clear()
+                bests[number].offer(self._geometry, fitting)
+                if len(fitting) < self._params.k and not self._is_all(len(rows)):
+                    short.append(number)
+            if width == most:
+                return short
+            pending, width = short, min(WIDER * width, most)
+        return pending
+
+    @functools.cached_property
+    def _total(self) -> int:
+        return self._reader.count(self._layout, self._where.expression)
+
+    def _is_all(self, count: int) -> bool:
+        """True when Milvus gave every row that its expression allows; a graph may miss some."""
+        return count >= self._total
+
+    def _check_width(self, most: int) -> None:
+        spec, k = self._layout.spec, self._params.k
+        if k > most:
+            raise TooLargeError(
+                f"k must be at most {most} for vectors of {spec.dim} values, got {k}"
+            )
+
+    def _ask(
+        self, queries: Vector, numbers: Sequence[int], width: int
+    ) -> Iterable[tuple[int, list[Row]]]:
+        row_bytes = FLOAT_BYTES * self._layout.spec.dim
+        at_once = max(1, self._reader.answer_bytes // (row_bytes * width))
+        for start in range(0, len(numbers), at_once):
+            chunk = numbers[start : start + at_once]
+            answers = self._reader.client.call(
+                "search",
+                self._layout.spec.name,
+                collection_name=self._layout.name,
+                anns_field=self.plan.source,
+                data=[self._first(queries[number]) for number in chunk],
+                limit=width,
+                filter=self._where.expression,
+                output_fields=[*FIELDS, "full"],
+                search_params=self._search_params(width),
+                consistency_level=STRONG,
+            )
+            for number, hits in zip(chunk, answers, strict=True):
+                yield number, [{"key": hit["key"], **hit["entity"]} for hit in hits]
+
+    def _search_params(self, width: int) -> dict[str, Any]:
+        spec = self._layout.spec
+        metric = prefix_metric(spec) if self.plan.source == "prefix" else METRICS[spec.metric]
+        breadth = self.plan.breadth
+        walk = {} if breadth is None else {"ef": max(breadth, width)}
+        return {"metric_type": metric, "params": walk}
+
+    def _first(self, query: Vector) -> list[float]:
+        """A query at the length of the field: cut, or filled up with zeros."""
+        cut = self._geometry.query(query, min(len(query), self.plan.first))
+        filled = np.zeros(self.plan.first, np.float32)
+        filled[: len(cut)] = cut
+        return filled.tolist()
+
+    def _scan(self, bests: Sequence[Best]) -> None:
+        if self._total > self._scan_rows:
+            raise UnimplementedError(
+                f"milvus cannot answer this search itself, and {self._total} rows are more than "
+                f"the {self._scan_rows} that are read for one"
+            )
+        for best in bests:
+            best.found.clear()
+        for rows in self._reader.all(self._layout, self._where, with_vectors=True):
+            for best in bests:
+                best.offer(self._geometry, rows)
+
+    def _hits(self, best: Best) -> Iterable[Hit]:
+        sign = 1.0 if self._layout.spec.higher_is_better else -1.0
+        threshold = self._params.threshold
+        for score, _, row in best.found:
+            if threshold is not None and score < sign * threshold:
+                return
+            vector = np.asarray(row["full"], np.float32) if self._params.with_vectors else None
+            # a distance is never -0.0
+            yield Hit(row["id"], score if sign > 0 else abs(score), row["metadata"], vector)

@@ -1,0 +1,76 @@
+"""What a collection should be searched by, and when its index has fallen behind that."""
+
+from typing import Final
+
+from kokeshi.index.geometry import Geometry
+from kokeshi.index.kernels import are_coded
+from kokeshi.index.snapshot import Snapshot
+from kokeshi.index.store import CollectionSpec
+from kokeshi.index.tuning import Tuning
+
+# Candidates are taken by the shortest trained prefix that is at least this long and this share of
+# the full length. On the hard set an eighth would do for a scan of codes at half the memory
+# (99.7 % of the neighbours against 100 %), but not for a graph, which finds less than it passes.
+CANDIDATE_DIMENSION: Final = 64
+CANDIDATE_SHARE: Final = 0.25
+FORMS: Final = ("hnsw", "ivf", "panorama")
+
+
+def candidate_dimension(geometry: Geometry) -> int:
+    """The prefix that candidates are taken by where nobody chose another."""
+    least = max(CANDIDATE_DIMENSION, CANDIDATE_SHARE * geometry.dim)
+    return next((length for length in geometry.dimensions if length >= least), geometry.dim)
+
+
+def codes_width(spec: CollectionSpec) -> int | None:
+    """Length of the int8 codes that a collection keeps; None: it keeps none."""
+    if not are_coded(spec.metric) or spec.index in {"flat", "panorama"}:
+        return None
+    return candidate_dimension(Geometry.of(spec))
+
+
+def wanted_form(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> str | None:
+    """Kind of the form that a collection should have; None: it is scanned."""
+    if spec.index in FORMS:
+        return spec.index if snapshot.count > tuning.tail_rows else None
+    is_large = snapshot.count > max(tuning.tail_rows, tuning.hnsw_rows - 1)
+    is_free = spec.index == "auto" and spec.metric != "hyperbolic"
+    return "hnsw" if is_free and is_large else None
+
+
+def form_length(spec: CollectionSpec, kind: str) -> int:
+    """Length that a form is built on."""
+    if kind != "hnsw":
+        return spec.dim
+    return spec.graph_dimension or candidate_dimension(Geometry.of(spec))
+
+
+def wants_form(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> bool:
+    """True when a form should be built or extended."""
+    kind, form = wanted_form(spec, snapshot, tuning), snapshot.form
+    if kind is None:
+        return False
+    if form is None or form.kind != kind:
+        return True
+    limit = max(tuning.tail_rows, int(tuning.tail_share * form.size))
+    return snapshot.rows - form.size > limit
+
+
+def wants_compaction(snapshot: Snapshot, tuning: Tuning) -> bool:
+    """True when too many of the rows that are held are dead."""
+    return snapshot.dead > max(tuning.dead_rows, int(tuning.dead_share * snapshot.rows))
+
+
+def scan_kind(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> str:
+    """How rows are scanned that no form covers: "flat" or by their "codes"."""
+    return "flat" if codes_width(spec) is None or not is_large(spec, snapshot, tuning) else "codes"
+
+
+def is_large(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> bool:
+    """True where a scan of every row at full length is no longer the quickest."""
+    return spec.index == "codes" or snapshot.rows >= tuning.codes_rows
+
+
+def kind_of(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> str:
+    """See `CollectionInfo.kind`."""
+    return snapshot.form.kind if snapshot.form else scan_kind(spec, snapshot, tuning)

@@ -1,0 +1,46 @@
+"""`kokeshi index backup`, `restore` and `verify` as commands."""
+
+import apsw
+import orjson
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from kokeshi.cli import index_backup
+from kokeshi.errors import SetupError
+
+
+@pytest.fixture
+def run():
+    app = typer.Typer()
+    for command in (index_backup.backup, index_backup.restore, index_backup.verify):
+        app.command()(command)
+
+    def run(*arguments):
+        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if done.exception:
+            raise done.exception
+        return done.output
+
+    return run
+
+
+def test_a_backup_travels_to_another_directory(home, run, tmp_path):
+    home.put(home.create(), range(7))
+    made = orjson.loads(run("backup", tmp_path / "backup", "--data", home.directory, "--json"))
+    assert made["collections"][0]["rows"] == 7
+    assert "faces" in run("verify", tmp_path / "backup")
+    assert "faces" in run("restore", tmp_path / "backup", "--data", tmp_path / "new")
+    with pytest.raises(SetupError, match="not empty"):
+        run("restore", tmp_path / "backup", "--data", tmp_path / "new")
+    run("restore", tmp_path / "backup", "--data", tmp_path / "new", "--replace")
+    assert "faces" in run("verify", "--data", tmp_path / "new")
+
+
+def test_damage_is_told_and_ends_with_an_error(home, run):
+    home.put(home.create(), range(7))
+    database = apsw.Connection(str(home.path))
+    database.execute("UPDATE items SET metadata = x'7b7d' WHERE id = 'id3'")
+    database.close()
+    with pytest.raises(SetupError, match="damaged"):
+        run("verify", "--data", home.directory)
