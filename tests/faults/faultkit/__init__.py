@@ -1,0 +1,1 @@
+"""What the fault tests share: seeded work, an oracle of acknowledged writes, disks that fail."""
