@@ -8,7 +8,7 @@ UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python
 
 .PHONY: serve demo test lint types contracts check format lock proto docs train exports \
-	bench-serving soak perf-modes gpu-check clean
+	bench-serving bench-index faults soak perf-modes gpu-check clean
 
 serve: $(VENV)/.serve  ## start on the shipped models: CPU only, no torch, no Triton
 	$(BIN)/kokeshi serve
@@ -43,7 +43,8 @@ lock: $(UV)
 	$(LOCK) pyproject.toml --extra cpu -o requirements/serve.txt
 	$(LOCK) pyproject.toml --extra cpu --extra export \
 		-c requirements/serve.txt -o requirements/export.txt
-	$(LOCK) pyproject.toml --extra cpu --extra export --extra tune --group dev \
+	$(LOCK) pyproject.toml --extra cpu --extra export --extra tune \
+		--extra milvus --extra qdrant --extra parquet --group dev \
 		-c requirements/export.txt -o requirements/dev.txt
 	$(LOCK_TRITON)
 
@@ -73,6 +74,12 @@ bench-serving: $(VENV)/.dev  ## serving against its peers, each in an environmen
 
 soak: $(VENV)/.dev  ## half an hour of mixed load with loads, unloads and swaps
 	$(BIN)/python benchmarks/serving/soak.py --folder $(BENCH)
+
+bench-index: $(VENV)/.dev  ## collections against FAISS and other stores, in one run
+	$(BIN)/python benchmarks/index/all.py
+
+faults: $(VENV)/.dev  ## everything that can befall a collection, in full; writes docs/benchmarks/faults.md
+	$(BIN)/python benchmarks/index/faults.py --report docs/benchmarks/faults.md
 
 perf-modes: $(VENV)/.dev  ## every load mode of NVIDIA's perf_analyzer
 	$(BIN)/python benchmarks/serving/modes.py --folder $(BENCH)

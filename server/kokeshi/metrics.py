@@ -96,9 +96,84 @@ WRITE_SECONDS = Histogram(
     buckets=SECONDS,
     registry=REGISTRY,
 )
+SEARCH_RECALL = Gauge(
+    "kokeshi_search_recall",
+    "Share of the true neighbours that searches found, measured on sampled ones.",
+    ["collection", "dial"],
+    registry=REGISTRY,
+)
+SEARCH_RECALL_LOW = Gauge(
+    "kokeshi_search_recall_low",
+    "Lower end of the 95 % interval of kokeshi_search_recall.",
+    ["collection", "dial"],
+    registry=REGISTRY,
+)
+SEARCH_RECALL_HIGH = Gauge(
+    "kokeshi_search_recall_high",
+    "Upper end of the 95 % interval of kokeshi_search_recall.",
+    ["collection", "dial"],
+    registry=REGISTRY,
+)
+SEARCH_RECALL_SAMPLES = Gauge(
+    "kokeshi_search_recall_samples",
+    "Searches that were repeated exactly for kokeshi_search_recall.",
+    ["collection", "dial"],
+    registry=REGISTRY,
+)
+RECALL_QUEUE = Gauge(
+    "kokeshi_recall_queue_searches", "Searches that wait to be repeated.", registry=REGISTRY
+)
+RECALL_DROPPED = Counter(
+    "kokeshi_recall_dropped_total",
+    "Sampled searches that were not repeated: the queue was full.",
+    registry=REGISTRY,
+)
+RECALL_SECONDS = Counter(
+    "kokeshi_recall_seconds_total",
+    "Time spent on repeating searches to measure recall.",
+    registry=REGISTRY,
+)
+COLLECTION_DIAGNOSTIC = Gauge(
+    "kokeshi_collection_diagnostic",
+    "A figure that a diagnostic found when it was last asked for.",
+    ["collection", "diagnostic", "figure"],
+    registry=REGISTRY,
+)
+TRANSFER_PROGRESS = Gauge(
+    "kokeshi_transfer_progress",
+    "How far the items of another collection have come into this one, in [0, 1].",
+    ["collection"],
+    registry=REGISTRY,
+)
+TRANSFER_NATIVE = Gauge(
+    "kokeshi_transfer_native_share",
+    "Share of the items that the collection's own model embedded, not a map.",
+    ["collection"],
+    registry=REGISTRY,
+)
+TRANSFER_RECALL = Gauge(
+    "kokeshi_transfer_map_recall",
+    "Recall of the map that fills the collection, on held-out queries.",
+    ["collection"],
+    registry=REGISTRY,
+)
+
+_OF_COLLECTIONS: Final = (
+    COLLECTION_ITEMS,
+    SEARCH_SECONDS,
+    WRITE_SECONDS,
+    SEARCH_RECALL,
+    SEARCH_RECALL_LOW,
+    SEARCH_RECALL_HIGH,
+    SEARCH_RECALL_SAMPLES,
+    COLLECTION_DIAGNOSTIC,
+    TRANSFER_PROGRESS,
+    TRANSFER_NATIVE,
+    TRANSFER_RECALL,
+)
 
 
 def forget_collection(name: str) -> None:
     """Drops the series of a collection that is no more."""
-    for metric in (COLLECTION_ITEMS, SEARCH_SECONDS, WRITE_SECONDS):
+    for metric in _OF_COLLECTIONS:
         metric.remove_by_labels({"collection": name})

@@ -530,7 +530,7 @@ BAD = [
         "CreateCollection",
         CPB.CreateCollectionRequest(name="c", model="colours", index=99),
         "/v1/collections",
-        {"name": "c", "model": "colours", "index": "ivf"},
+        {"name": "c", "model": "colours", "index": "tree"},
     ),
     Bad(
         "an unknown collection",

@@ -1,6 +1,7 @@
 """`kokeshi serve`: puts engine, images, collections and service together and opens the doors."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kokeshi.cli.options import new_app, takes_settings
@@ -42,16 +43,19 @@ def assemble(settings: Settings) -> "Service":
         SetupError: the data folder cannot be used.
     """
     from kokeshi.cli.engines import engine_of
-    from kokeshi.index import EmbeddedStore
+    from kokeshi.cli.stores import store_of
 
-    return service_with(engine_of(settings), EmbeddedStore(settings.data), settings)
+    return service_with(engine_of(settings), store_of(settings), settings)
 
 
 def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Service":
     """The service in front of an engine and a store; not started."""
     from kokeshi.images import ImagePool
     from kokeshi.images import Limits as ImageLimits
+    from kokeshi.index.notes import Notes
+    from kokeshi.index.recall import Measured
     from kokeshi.service import Service
+    from kokeshi.service.collection_types import CollectionLimits
     from kokeshi.service.types import Limits
 
     images = ImagePool(
@@ -59,8 +63,23 @@ def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Servi
         settings.max_decode_queue_images,
         ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
     )
-    limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
-    return Service(engine, images, store, limits)
+    limits = Limits(**_named(settings, Limits.__dataclass_fields__))
+    return Service(
+        engine,
+        images,
+        store,
+        limits,
+        notes=Notes(settings.data),
+        # a worker's store is another process, which cannot be asked what it measured
+        dials=store if isinstance(store, Measured) else None,
+        collection_limits=CollectionLimits(
+            **_named(settings, CollectionLimits.__dataclass_fields__)
+        ),
+    )
+
+
+def _named(settings: Settings, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in names}
 
 
 def door_options(settings: Settings, *, reuse_port: bool = False) -> "DoorOptions":

@@ -13,12 +13,10 @@ def settings(settings: Settings, *, as_json: Json = False) -> None:
     A flag goes before an environment variable (KOKESHI_ and the setting's name in capitals), that
     before the settings file, that before the default.
     """
-    sources = settings.sources()
+    sources, values = settings.sources(), settings.shown()
     if as_json:
-        values = settings.model_dump(mode="json")
         print_json({n: {"value": values[n], "source": sources[n]} for n in values})
         return
-    values = {name: getattr(settings, name) for name in sources}
     print_table(
         ["setting", "value", "source"],
         ((name, values[name], source) for name, source in sources.items()),

@@ -139,8 +139,8 @@ def _stop_event() -> tuple[asyncio.Event, Callable[[], None]]:
 async def keep_engine(parent: Parent, settings: Settings) -> None:
     """Is the process with the models and the collections."""
     from kokeshi.cli.engines import engine_of
+    from kokeshi.cli.stores import store_of
     from kokeshi.engines.process.requests import CONTROL_SOCKET, INFER_SOCKET
-    from kokeshi.index import EmbeddedStore
 
     stop, tell = _stop_event()
     for number in (signal.SIGTERM, signal.SIGINT):  # it has to outlive the gateways
@@ -148,7 +148,7 @@ async def keep_engine(parent: Parent, settings: Settings) -> None:
     parent.follow(tell)
     for name in (STORE_SOCKET, CONTROL_SOCKET, INFER_SOCKET):  # of one that was killed
         (parent.orders.folder / name).unlink(missing_ok=True)
-    engine, store = engine_of(settings), EmbeddedStore(settings.data)
+    engine, store = engine_of(settings), store_of(settings)
     starting = asyncio.create_task(engine.start())
     try:
         await asyncio.sleep(0)  # what cannot start at all fails now

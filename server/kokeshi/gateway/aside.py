@@ -24,8 +24,10 @@ async def aside(size_bytes: int, work: Callable[[], T]) -> T:
 
 def found_bytes(answer: Found) -> int:
     """About how long the answer of a search will be."""
-    count = sum(map(len, answer.results))
-    first = next((hit.vector for hits in answer.results for hit in hits), None)
+    grouped = [group.hits for groups in answer.groups for group in groups]
+    results = [*answer.results, *grouped]
+    count = sum(map(len, results))
+    first = next((hit.vector for hits in results for hit in hits), None)
     return count * (HIT_BYTES + (0 if first is None else first.nbytes))
 
 

@@ -17,6 +17,7 @@ class Batch:
     on_conflict: OnConflict = OnConflict.FAIL
     request_id: str = ""
     space: str = ""
+    tenant: str = ""
 
 
 async def add_batches(
@@ -45,6 +46,7 @@ async def add_batches(
                 on_conflict=batch.on_conflict,
                 request_id=batch.request_id,
                 space=batch.space,
+                tenant=batch.tenant,
                 timeout_s=left_s(),
             )
             written = Written(written.count + last.count, last.sequence)

@@ -11,35 +11,32 @@ from kokeshi.engines.statistics import ModelStatistics
 from kokeshi.errors import ModelNotFoundError
 from kokeshi.images import ImagePool
 from kokeshi.index import Store
+from kokeshi.index.notes import Notes
+from kokeshi.registry import Registry
 from kokeshi.service import compare, embed, segment
 from kokeshi.service.classify import Classifier
-from kokeshi.service.collections import Collections
+from kokeshi.service.collections import CollectionCalls, Collections, Dials
+from kokeshi.service.retrieval import Retrieval
+from kokeshi.service.retrieval.records import RetrievalLimits
 from kokeshi.service.run import Runner
 from kokeshi.service.swaps import survives_swaps
 from kokeshi.service.tensors import Tensors
 from kokeshi.service.types import (
     Classified,
-    CollectionInfo,
+    CollectionLimits,
     Compared,
     Embedded,
     Encoding,
-    Found,
     Input,
-    ItemPage,
     Limits,
     MaskFormat,
     ModelInfo,
-    NewItem,
-    OnConflict,
-    SearchMode,
     Segmented,
     ServerInfo,
-    StoredItem,
-    Written,
 )
 
 
-class Service:
+class Service(CollectionCalls):
     """Every call of the API.
 
     Args:
@@ -47,20 +44,47 @@ class Service:
         images: decodes and resizes.
         store: keeps collections.
         limits: sizes that requests must keep.
+        notes: keep aliases of collections; closed with the store. None: there are none.
+        dials: choose the depth of searches by what was measured; None: nothing is.
+        collection_limits: sizes that calls of collections must keep.
+        registry: of retrievers and diagnostics; None: there are none.
+        retrieval_limits: sizes that calls of those must keep.
 
     Every call that names a model raises ModelNotFoundError, UnavailableError, WrongTaskError,
     OverloadedError, DeadlineError and InferenceError as `Engine` does, and InvalidRequestError with
     its children for what can never be right; `timeout_s` is the caller's deadline.
     """
 
-    def __init__(self, engine: Engine, images: ImagePool, store: Store, limits: Limits) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        images: ImagePool,
+        store: Store,
+        limits: Limits,
+        *,
+        notes: Notes | None = None,
+        dials: Dials | None = None,
+        collection_limits: CollectionLimits | None = None,
+        registry: Registry | None = None,
+        retrieval_limits: RetrievalLimits | None = None,
+    ) -> None:
         self.limits = limits
         self._engine = engine
         self._images = images
         self._runner = Runner(engine, images, limits)
         self.tensors = Tensors(engine, self._runner, limits)
         self._classifier = Classifier(self._runner, limits)
-        self._collections = Collections(self._runner, store, limits)
+        self._collections = Collections(
+            self._runner,
+            store,
+            limits,
+            notes=notes,
+            dials=dials,
+            collection_limits=collection_limits,
+        )
+        self.retrieval = Retrieval(
+            self._collections.ground, registry or Registry.of(()), retrieval_limits
+        )
         self._started_s = time.monotonic()
 
     async def start(self) -> None:
@@ -70,10 +94,12 @@ class Service:
         metrics.DECODE_QUEUE.set_function(lambda: images.queue_depth)
         self.tensors.start()
         await self._engine.start()
-        await self._collections.list()  # says how many items each keeps
+        await self.list_collections()  # says how many items each keeps
+        await self.retrieval.start()
 
     async def close(self) -> None:
         """Finishes what runs and lets go of models and data."""
+        await self.retrieval.close()
         await self._engine.close()
         self._collections.close()
         self._images.close()
@@ -201,133 +227,6 @@ class Service:
             right,
             version=version,
             dimension=dimension,
-            timeout_s=timeout_s,
-        )
-
-    async def create_collection(
-        self, name: str, model: str, *, index: str = "auto", durability: str = "fsync"
-    ) -> CollectionInfo:
-        """Makes an empty collection in the embedding space of a model.
-
-        Raises:
-            AlreadyExistsError: the name is taken.
-        """
-        return await self._collections.create(name, model, index_kind=index, durability=durability)
-
-    async def list_collections(self) -> Sequence[CollectionInfo]:
-        """All collections, by name."""
-        return await self._collections.list()
-
-    async def describe_collection(self, name: str) -> CollectionInfo:
-        """One collection."""
-        return await self._collections.describe(name)
-
-    async def delete_collection(self, name: str) -> None:
-        """Removes a collection with all its items."""
-        await self._collections.drop(name)
-
-    async def add_items(
-        self,
-        collection: str,
-        items: Sequence[NewItem],
-        *,
-        on_conflict: OnConflict = OnConflict.FAIL,
-        request_id: str = "",
-        space: str = "",
-        timeout_s: float | None = None,
-    ) -> Written:
-        """Embeds and keeps items, all or none; returns when they are on disk.
-
-        Args:
-            collection: where to.
-            items: images, texts or vectors.
-            on_conflict: what to do about an id that exists.
-            request_id: a retry with the same one is answered without storing twice.
-            space: of vectors; refused if it is not the collection's.
-            timeout_s: the caller's deadline.
-
-        Raises:
-            AlreadyExistsError: an id exists, and `on_conflict` is to fail.
-            SpaceMismatchError: the vectors, or the model as it is now, are of another space.
-        """
-        return await self._collections.add(
-            collection,
-            items,
-            on_conflict=on_conflict,
-            request_id=request_id,
-            space=space,
-            timeout_s=timeout_s,
-        )
-
-    async def get_items(
-        self, collection: str, ids: Sequence[str], *, with_vectors: bool = False
-    ) -> Sequence[StoredItem]:
-        """Items by id, in that order.
-
-        Raises:
-            ItemNotFoundError: one of them does not exist.
-        """
-        return await self._collections.get(collection, ids, with_vectors=with_vectors)
-
-    async def list_items(
-        self,
-        collection: str,
-        *,
-        page_size: int = 0,
-        page_token: str = "",
-        with_vectors: bool = False,
-    ) -> ItemPage:
-        """A page of items, oldest first."""
-        return await self._collections.scroll(
-            collection, page_size=page_size, page_token=page_token, with_vectors=with_vectors
-        )
-
-    async def delete_items(self, collection: str, ids: Sequence[str]) -> Written:
-        """Removes items; the count is of those that existed."""
-        return await self._collections.delete(collection, ids)
-
-    @survives_swaps
-    async def search(
-        self,
-        collection: str,
-        queries: Sequence[Input],
-        *,
-        k: int | None = None,
-        mode: SearchMode = SearchMode.AUTO,
-        dimension: int | None = None,
-        shortlist: int | None = None,
-        with_vectors: bool = False,
-        model: str = "",
-        space: str = "",
-        timeout_s: float | None = None,
-    ) -> Found:
-        """The nearest items of each query, best first.
-
-        Args:
-            collection: where to look.
-            queries: images, texts, or vectors with their `space`.
-            k: hits per query; default 10.
-            mode: how to search.
-            dimension: trained prefix length; of the shortlist when `mode` is two-stage.
-            shortlist: two-stage: how many are ranked again at the full length.
-            with_vectors: return the vectors too.
-            model: embeds the queries; default the collection's own.
-            space: of queries that are vectors.
-            timeout_s: the caller's deadline.
-
-        Raises:
-            SpaceMismatchError: the queries are of another space than the collection.
-        """
-        return await self._collections.search(
-            collection,
-            queries,
-            k=k,
-            mode=mode,
-            dimension=dimension,
-            shortlist=shortlist,
-            with_vectors=with_vectors,
-            model=model,
-            space=space,
             timeout_s=timeout_s,
         )
 

@@ -1,46 +1,99 @@
 """What the service is asked and what it answers: no wire, no Triton, no FAISS."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kokeshi.card import Card
 from kokeshi.engines.protocol import State
+from kokeshi.service.collection_types import (
+    Alias,
+    BlockScore,
+    CollectionInfo,
+    CollectionLimits,
+    DimensionScore,
+    Example,
+    Examples,
+    Explanation,
+    Failed,
+    Found,
+    Group,
+    Hit,
+    IngestBatch,
+    Ingested,
+    IngestOptions,
+    ItemError,
+    ItemPage,
+    NewItem,
+    OnConflict,
+    RecallEstimate,
+    Route,
+    SearchMode,
+    SearchOptions,
+    SearchWords,
+    Stage,
+    StoredItem,
+    Unreadable,
+    Written,
+)
+from kokeshi.service.inputs import Audio, Image, Input, Tensor, Text
 
-
-@dataclass(frozen=True)
-class Image:
-    """An encoded image file."""
-
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Audio:
-    """An encoded sound file; no model takes one yet."""
-
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """Raw values: uint8 (height, width, 3) for a model, float32 (dim,) for a collection."""
-
-    array: NDArray[Any]
-
-
-Input = Image | Text | Audio | Tensor
+__all__ = [
+    "Alias",
+    "Audio",
+    "BlockScore",
+    "Classification",
+    "Classified",
+    "CollectionInfo",
+    "CollectionLimits",
+    "Compared",
+    "DimensionScore",
+    "Embedded",
+    "Encoding",
+    "Example",
+    "Examples",
+    "Explanation",
+    "Failed",
+    "Found",
+    "Group",
+    "Hit",
+    "Image",
+    "IngestBatch",
+    "IngestOptions",
+    "Ingested",
+    "Input",
+    "ItemError",
+    "ItemPage",
+    "Label",
+    "Limits",
+    "MaskFormat",
+    "ModelInfo",
+    "ModelRef",
+    "NewItem",
+    "OnConflict",
+    "Polygon",
+    "RecallEstimate",
+    "Region",
+    "Route",
+    "RunLengths",
+    "SearchMode",
+    "SearchOptions",
+    "SearchWords",
+    "Segmentation",
+    "Segmented",
+    "ServerInfo",
+    "Stage",
+    "StoredItem",
+    "Tensor",
+    "Text",
+    "Unreadable",
+    "Vector",
+    "Verdict",
+    "Written",
+]
 
 
 @dataclass(frozen=True)
@@ -213,91 +266,3 @@ class ServerInfo:
     providers: Sequence[str]
     uptime_s: float
     limits: Limits
-
-
-class OnConflict(StrEnum):
-    """What to do about an id that exists."""
-
-    FAIL = "fail"
-    REPLACE = "replace"
-
-
-class SearchMode(StrEnum):
-    """How a collection is searched."""
-
-    AUTO = "auto"
-    EXACT = "exact"
-    TWO_STAGE = "two_stage"
-
-
-@dataclass(frozen=True)
-class NewItem:
-    """Something to keep: `input` is embedded, unless it is a float32 (dim,) tensor."""
-
-    id: str
-    input: Input
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StoredItem:
-    """Something kept."""
-
-    id: str
-    metadata: Mapping[str, Any]
-    sequence: int
-    vector: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
-class ItemPage:
-    """Part of a listing; an empty token says that it was the last."""
-
-    items: Sequence[StoredItem]
-    next_page_token: str
-
-
-@dataclass(frozen=True)
-class Written:
-    """Acknowledgement of a write: how many items, and its sequence number."""
-
-    count: int
-    sequence: int
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A neighbour."""
-
-    id: str
-    score: float
-    metadata: Mapping[str, Any]
-    vector: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
-class Found:
-    """Answer of `search`: for each query its hits, best first."""
-
-    results: Sequence[Sequence[Hit]]
-    space: str
-    dimension: int
-    higher_is_better: bool
-
-
-@dataclass(frozen=True)
-class CollectionInfo:
-    """A collection and its state."""
-
-    name: str
-    model: str
-    space: str
-    dimension: int
-    dimensions: Sequence[int]
-    metric: str
-    index: str  # "auto", "flat", "hnsw"
-    durability: str  # "fsync", "os"
-    count: int
-    sequence: int
-    indexed_sequence: int
-    index_in_use: str

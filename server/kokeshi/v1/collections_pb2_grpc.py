@@ -65,6 +65,11 @@ class CollectionsStub(object):
                 request_serializer=kokeshi_dot_v1_dot_collections__pb2.AddItemsRequest.SerializeToString,
                 response_deserializer=kokeshi_dot_v1_dot_collections__pb2.AddItemsResponse.FromString,
                 _registered_method=True)
+        self.Ingest = channel.stream_stream(
+                '/kokeshi.v1.Collections/Ingest',
+                request_serializer=kokeshi_dot_v1_dot_collections__pb2.IngestRequest.SerializeToString,
+                response_deserializer=kokeshi_dot_v1_dot_collections__pb2.IngestResponse.FromString,
+                _registered_method=True)
         self.GetItems = channel.unary_unary(
                 '/kokeshi.v1.Collections/GetItems',
                 request_serializer=kokeshi_dot_v1_dot_collections__pb2.GetItemsRequest.SerializeToString,
@@ -75,6 +80,11 @@ class CollectionsStub(object):
                 request_serializer=kokeshi_dot_v1_dot_collections__pb2.ListItemsRequest.SerializeToString,
                 response_deserializer=kokeshi_dot_v1_dot_collections__pb2.ListItemsResponse.FromString,
                 _registered_method=True)
+        self.CountItems = channel.unary_unary(
+                '/kokeshi.v1.Collections/CountItems',
+                request_serializer=kokeshi_dot_v1_dot_collections__pb2.CountItemsRequest.SerializeToString,
+                response_deserializer=kokeshi_dot_v1_dot_collections__pb2.CountItemsResponse.FromString,
+                _registered_method=True)
         self.DeleteItems = channel.unary_unary(
                 '/kokeshi.v1.Collections/DeleteItems',
                 request_serializer=kokeshi_dot_v1_dot_collections__pb2.DeleteItemsRequest.SerializeToString,
@@ -84,6 +94,31 @@ class CollectionsStub(object):
                 '/kokeshi.v1.Collections/Search',
                 request_serializer=kokeshi_dot_v1_dot_collections__pb2.SearchRequest.SerializeToString,
                 response_deserializer=kokeshi_dot_v1_dot_collections__pb2.SearchResponse.FromString,
+                _registered_method=True)
+        self.SearchStream = channel.stream_stream(
+                '/kokeshi.v1.Collections/SearchStream',
+                request_serializer=kokeshi_dot_v1_dot_collections__pb2.SearchStreamRequest.SerializeToString,
+                response_deserializer=kokeshi_dot_v1_dot_collections__pb2.SearchStreamResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/kokeshi.v1.Collections/Explain',
+                request_serializer=kokeshi_dot_v1_dot_collections__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=kokeshi_dot_v1_dot_collections__pb2.Explanation.FromString,
+                _registered_method=True)
+        self.SetAliases = channel.unary_unary(
+                '/kokeshi.v1.Collections/SetAliases',
+                request_serializer=kokeshi_dot_v1_dot_collections__pb2.SetAliasesRequest.SerializeToString,
+                response_deserializer=kokeshi_dot_v1_dot_collections__pb2.SetAliasesResponse.FromString,
+                _registered_method=True)
+        self.ListAliases = channel.unary_unary(
+                '/kokeshi.v1.Collections/ListAliases',
+                request_serializer=kokeshi_dot_v1_dot_collections__pb2.ListAliasesRequest.SerializeToString,
+                response_deserializer=kokeshi_dot_v1_dot_collections__pb2.ListAliasesResponse.FromString,
+                _registered_method=True)
+        self.DeleteAlias = channel.unary_unary(
+                '/kokeshi.v1.Collections/DeleteAlias',
+                request_serializer=kokeshi_dot_v1_dot_collections__pb2.DeleteAliasRequest.SerializeToString,
+                response_deserializer=kokeshi_dot_v1_dot_collections__pb2.DeleteAliasResponse.FromString,
                 _registered_method=True)
 
 
@@ -130,6 +165,14 @@ class CollectionsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Ingest(self, request_iterator, context):
+        """Batch after batch, each answered when it is on disk: an item that is refused does not stop the
+        others. The answers come in the order of the batches.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetItems(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -142,6 +185,12 @@ class CollectionsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountItems(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteItems(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -149,6 +198,39 @@ class CollectionsServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Search(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchStream(self, request_iterator, context):
+        """Each search is answered as soon as it is ready, in any order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Where an item stands in a search, and why it is not among the hits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAliases(self, request, context):
+        """Every call that takes a collection takes an alias of one, but those that make or delete.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAliases(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAlias(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,6 +269,11 @@ def add_CollectionsServicer_to_server(servicer, server):
                     request_deserializer=kokeshi_dot_v1_dot_collections__pb2.AddItemsRequest.FromString,
                     response_serializer=kokeshi_dot_v1_dot_collections__pb2.AddItemsResponse.SerializeToString,
             ),
+            'Ingest': grpc.stream_stream_rpc_method_handler(
+                    servicer.Ingest,
+                    request_deserializer=kokeshi_dot_v1_dot_collections__pb2.IngestRequest.FromString,
+                    response_serializer=kokeshi_dot_v1_dot_collections__pb2.IngestResponse.SerializeToString,
+            ),
             'GetItems': grpc.unary_unary_rpc_method_handler(
                     servicer.GetItems,
                     request_deserializer=kokeshi_dot_v1_dot_collections__pb2.GetItemsRequest.FromString,
@@ -197,6 +284,11 @@ def add_CollectionsServicer_to_server(servicer, server):
                     request_deserializer=kokeshi_dot_v1_dot_collections__pb2.ListItemsRequest.FromString,
                     response_serializer=kokeshi_dot_v1_dot_collections__pb2.ListItemsResponse.SerializeToString,
             ),
+            'CountItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountItems,
+                    request_deserializer=kokeshi_dot_v1_dot_collections__pb2.CountItemsRequest.FromString,
+                    response_serializer=kokeshi_dot_v1_dot_collections__pb2.CountItemsResponse.SerializeToString,
+            ),
             'DeleteItems': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteItems,
                     request_deserializer=kokeshi_dot_v1_dot_collections__pb2.DeleteItemsRequest.FromString,
@@ -206,6 +298,31 @@ def add_CollectionsServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=kokeshi_dot_v1_dot_collections__pb2.SearchRequest.FromString,
                     response_serializer=kokeshi_dot_v1_dot_collections__pb2.SearchResponse.SerializeToString,
+            ),
+            'SearchStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.SearchStream,
+                    request_deserializer=kokeshi_dot_v1_dot_collections__pb2.SearchStreamRequest.FromString,
+                    response_serializer=kokeshi_dot_v1_dot_collections__pb2.SearchStreamResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=kokeshi_dot_v1_dot_collections__pb2.ExplainRequest.FromString,
+                    response_serializer=kokeshi_dot_v1_dot_collections__pb2.Explanation.SerializeToString,
+            ),
+            'SetAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAliases,
+                    request_deserializer=kokeshi_dot_v1_dot_collections__pb2.SetAliasesRequest.FromString,
+                    response_serializer=kokeshi_dot_v1_dot_collections__pb2.SetAliasesResponse.SerializeToString,
+            ),
+            'ListAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliases,
+                    request_deserializer=kokeshi_dot_v1_dot_collections__pb2.ListAliasesRequest.FromString,
+                    response_serializer=kokeshi_dot_v1_dot_collections__pb2.ListAliasesResponse.SerializeToString,
+            ),
+            'DeleteAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAlias,
+                    request_deserializer=kokeshi_dot_v1_dot_collections__pb2.DeleteAliasRequest.FromString,
+                    response_serializer=kokeshi_dot_v1_dot_collections__pb2.DeleteAliasResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -382,6 +499,33 @@ class Collections(object):
             _registered_method=True)
 
     @staticmethod
+    def Ingest(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kokeshi.v1.Collections/Ingest',
+            kokeshi_dot_v1_dot_collections__pb2.IngestRequest.SerializeToString,
+            kokeshi_dot_v1_dot_collections__pb2.IngestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetItems(request,
             target,
             options=(),
@@ -436,6 +580,33 @@ class Collections(object):
             _registered_method=True)
 
     @staticmethod
+    def CountItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kokeshi.v1.Collections/CountItems',
+            kokeshi_dot_v1_dot_collections__pb2.CountItemsRequest.SerializeToString,
+            kokeshi_dot_v1_dot_collections__pb2.CountItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteItems(request,
             target,
             options=(),
@@ -479,6 +650,141 @@ class Collections(object):
             '/kokeshi.v1.Collections/Search',
             kokeshi_dot_v1_dot_collections__pb2.SearchRequest.SerializeToString,
             kokeshi_dot_v1_dot_collections__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kokeshi.v1.Collections/SearchStream',
+            kokeshi_dot_v1_dot_collections__pb2.SearchStreamRequest.SerializeToString,
+            kokeshi_dot_v1_dot_collections__pb2.SearchStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kokeshi.v1.Collections/Explain',
+            kokeshi_dot_v1_dot_collections__pb2.ExplainRequest.SerializeToString,
+            kokeshi_dot_v1_dot_collections__pb2.Explanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kokeshi.v1.Collections/SetAliases',
+            kokeshi_dot_v1_dot_collections__pb2.SetAliasesRequest.SerializeToString,
+            kokeshi_dot_v1_dot_collections__pb2.SetAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kokeshi.v1.Collections/ListAliases',
+            kokeshi_dot_v1_dot_collections__pb2.ListAliasesRequest.SerializeToString,
+            kokeshi_dot_v1_dot_collections__pb2.ListAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kokeshi.v1.Collections/DeleteAlias',
+            kokeshi_dot_v1_dot_collections__pb2.DeleteAliasRequest.SerializeToString,
+            kokeshi_dot_v1_dot_collections__pb2.DeleteAliasResponse.FromString,
             options,
             channel_credentials,
             insecure,

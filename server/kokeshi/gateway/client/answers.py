@@ -1,18 +1,16 @@
 """From protobuf messages to the records that the service itself answers with."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import orjson
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from numpy.typing import NDArray
 
 from kokeshi.card import Card
 from kokeshi.engines.protocol import State
 from kokeshi.service import types
-from kokeshi.v1 import collections_pb2, inputs_pb2, server_pb2, vision_pb2
+from kokeshi.v1 import inputs_pb2, server_pb2, vision_pb2
 
 _VERDICTS: Final = {
     vision_pb2.CompareResponse.VERDICT_SAME: types.Verdict.SAME,
@@ -91,12 +89,13 @@ def _polygons(message: vision_pb2.Polygons) -> list[types.Polygon]:
 def embedded(answer: vision_pb2.EmbedResponse) -> types.Embedded:
     """Answer of Embed."""
     vectors = [
-        types.Vector(_floats(vector.values), vector.data, vector.scale) for vector in answer.vectors
+        types.Vector(floats(vector.values), vector.data, vector.scale) for vector in answer.vectors
     ]
     return types.Embedded(_model(answer.model), answer.space, answer.dimension, vectors)
 
 
-def _floats(values: Sequence[float]) -> NDArray[np.float32] | None:
+def floats(values: Sequence[float]) -> NDArray[np.float32] | None:
+    """The values of a vector; None of none."""
     return np.array(values, np.float32) if values else None
 
 
@@ -111,51 +110,6 @@ def compared(answer: vision_pb2.CompareResponse) -> types.Compared:
         _VERDICTS.get(answer.verdict, types.Verdict.NONE),
         answer.threshold if answer.HasField("threshold") else None,
     )
-
-
-def collection(answer: collections_pb2.Collection) -> types.CollectionInfo:
-    """A collection and its state."""
-    return types.CollectionInfo(
-        name=answer.name,
-        model=answer.model,
-        space=answer.space,
-        dimension=answer.dimension,
-        dimensions=list(answer.dimensions),
-        metric=answer.metric,
-        index=_word(collections_pb2.IndexKind, answer.index),
-        durability=_word(collections_pb2.Durability, answer.durability),
-        count=answer.count,
-        sequence=answer.sequence,
-        indexed_sequence=answer.indexed_sequence,
-        index_in_use=answer.index_in_use,
-    )
-
-
-def _word(enum: EnumTypeWrapper, number: int) -> str:
-    prefix = enum.Name(0).removesuffix("UNSPECIFIED")
-    return enum.Name(number).removeprefix(prefix).lower()
-
-
-def items(answer: Iterable[collections_pb2.Item]) -> list[types.StoredItem]:
-    """Items that are kept."""
-    return [
-        types.StoredItem(
-            item.id, orjson.loads(item.metadata_json), item.sequence, _floats(item.vector)
-        )
-        for item in answer
-    ]
-
-
-def found(answer: collections_pb2.SearchResponse) -> types.Found:
-    """Answer of Search."""
-    results = [
-        [
-            types.Hit(hit.id, hit.score, orjson.loads(hit.metadata_json), _floats(hit.vector))
-            for hit in result.hits
-        ]
-        for result in answer.results
-    ]
-    return types.Found(results, answer.space, answer.dimension, answer.higher_is_better)
 
 
 def model(answer: server_pb2.Model) -> ServedModel:

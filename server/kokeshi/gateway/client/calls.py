@@ -1,6 +1,6 @@
 """One call over gRPC: builds its message, sends it, and turns a bad status into Kokeshi's error."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -72,6 +72,37 @@ def call(method: Callable[..., Any], request: Message, *, address: str, timeout_
         return method(request, timeout=timeout_s)
     except grpc.RpcError as error:
         raise _error(error, address, timeout_s) from error
+
+
+def stream(
+    method: Callable[..., Any], requests: Iterable[Message], *, address: str
+) -> Iterator[Any]:
+    """Sends requests as the server takes them, and gives its answers as they come.
+
+    A request that cannot be made ends the stream.
+
+    Raises:
+        UnreachableError: no server answers.
+        KokeshiError: the server refused; the class follows from the status.
+    """
+    failed: list[Exception] = []
+
+    def sent() -> Iterator[Message]:
+        try:
+            yield from requests
+        except Exception as error:  # on a thread of grpc's, which would lose it
+            failed.append(error)
+            answers.cancel()
+
+    answers = method(sent())
+    try:
+        yield from answers
+    except grpc.RpcError as error:
+        if failed:
+            raise failed[0] from None
+        raise _error(error, address, 0.0) from error
+    finally:
+        answers.cancel()
 
 
 def _error(error: Any, address: str, timeout_s: float) -> KokeshiError:  # noqa: ANN401 - grpc is untyped

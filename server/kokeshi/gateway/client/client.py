@@ -9,10 +9,16 @@ from google.protobuf.message import Message
 from kokeshi.gateway.client import answers, requests
 from kokeshi.gateway.client.answers import ServedModel
 from kokeshi.gateway.client.calls import call, message
+from kokeshi.gateway.client.collections import CollectionsClient
 from kokeshi.gateway.client.requests import Asked
+from kokeshi.gateway.client.retrieval import RetrievalClient
 from kokeshi.service import types
-from kokeshi.v1 import collections_pb2 as cpb
-from kokeshi.v1 import collections_pb2_grpc, server_pb2_grpc, vision_pb2_grpc
+from kokeshi.v1 import (
+    collections_pb2_grpc,
+    retrieval_pb2_grpc,
+    server_pb2_grpc,
+    vision_pb2_grpc,
+)
 from kokeshi.v1 import server_pb2 as spb
 from kokeshi.v1 import vision_pb2 as vpb
 
@@ -22,7 +28,7 @@ TIMEOUT_S: Final = 60.0
 _OPTIONS: Final = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
-class Client:
+class Client(CollectionsClient, RetrievalClient):
     """Talks to one server; threads may share it. Use it in a `with`, or close it.
 
     Inputs are given as they are at hand: bytes are an encoded image, a `Path` is an image file, a
@@ -43,6 +49,7 @@ class Client:
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._vision = vision_pb2_grpc.VisionStub(self._channel)  # type: ignore[no-untyped-call]
         self._collections = collections_pb2_grpc.CollectionsStub(self._channel)  # type: ignore[no-untyped-call]
+        self._retrieval = retrieval_pb2_grpc.RetrievalStub(self._channel)  # type: ignore[no-untyped-call]
         self._server = server_pb2_grpc.ServerStub(self._channel)  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Self:
@@ -145,117 +152,6 @@ class Client:
             dimension=dimension,
         )
         return answers.compared(self._call(self._vision.Compare, request))
-
-    def create_collection(
-        self, name: str, model: str, *, index: str = "auto", durability: str = "fsync"
-    ) -> types.CollectionInfo:
-        """Makes an empty collection in the embedding space of a model."""
-        request = message(
-            cpb.CreateCollectionRequest,
-            name=name,
-            model=model,
-            index=f"INDEX_KIND_{index.upper()}",
-            durability=f"DURABILITY_{durability.upper()}",
-        )
-        return answers.collection(self._call(self._collections.CreateCollection, request))
-
-    def list_collections(self) -> list[types.CollectionInfo]:
-        """All collections, by name."""
-        answer = self._call(self._collections.ListCollections, cpb.ListCollectionsRequest())
-        return [answers.collection(info) for info in answer.collections]
-
-    def describe_collection(self, name: str) -> types.CollectionInfo:
-        """One collection."""
-        request = message(cpb.DescribeCollectionRequest, name=name)
-        return answers.collection(self._call(self._collections.DescribeCollection, request))
-
-    def delete_collection(self, name: str) -> None:
-        """Removes a collection with all its items."""
-        request = message(cpb.DeleteCollectionRequest, name=name)
-        self._call(self._collections.DeleteCollection, request)
-
-    def add_items(
-        self,
-        collection: str,
-        items: Sequence[types.NewItem],
-        *,
-        on_conflict: types.OnConflict | str = types.OnConflict.FAIL,
-        request_id: str = "",
-        space: str = "",
-    ) -> types.Written:
-        """Embeds and keeps items, all or none; see `Service.add_items`."""
-        request = message(
-            cpb.AddItemsRequest,
-            collection=collection,
-            items=[requests.new_item(item) for item in items],
-            on_conflict=f"ON_CONFLICT_{on_conflict.upper()}",
-            request_id=request_id,
-            space=space,
-        )
-        answer = self._call(self._collections.AddItems, request)
-        return types.Written(answer.count, answer.sequence)
-
-    def get_items(
-        self, collection: str, ids: Sequence[str], *, with_vectors: bool = False
-    ) -> list[types.StoredItem]:
-        """Items by id, in that order; an id that does not exist is an error."""
-        request = message(
-            cpb.GetItemsRequest, collection=collection, ids=ids, with_vectors=with_vectors
-        )
-        return answers.items(self._call(self._collections.GetItems, request).items)
-
-    def list_items(
-        self,
-        collection: str,
-        *,
-        page_size: int = 0,
-        page_token: str = "",
-        with_vectors: bool = False,
-    ) -> types.ItemPage:
-        """A page of items, oldest first."""
-        request = message(
-            cpb.ListItemsRequest,
-            collection=collection,
-            page_size=page_size,
-            page_token=page_token,
-            with_vectors=with_vectors,
-        )
-        answer = self._call(self._collections.ListItems, request)
-        return types.ItemPage(answers.items(answer.items), answer.next_page_token)
-
-    def delete_items(self, collection: str, ids: Sequence[str]) -> types.Written:
-        """Removes items; the count is of those that existed."""
-        request = message(cpb.DeleteItemsRequest, collection=collection, ids=ids)
-        answer = self._call(self._collections.DeleteItems, request)
-        return types.Written(answer.count, answer.sequence)
-
-    def search(
-        self,
-        collection: str,
-        queries: Sequence[Asked],
-        *,
-        k: int | None = None,
-        mode: types.SearchMode | str = types.SearchMode.AUTO,
-        dimension: int | None = None,
-        shortlist: int | None = None,
-        with_vectors: bool = False,
-        model: str = "",
-        space: str = "",
-    ) -> types.Found:
-        """The nearest items of each query, best first; see `Service.search`."""
-        request = message(
-            cpb.SearchRequest,
-            collection=collection,
-            queries=requests.inputs(queries),
-            k=k,
-            mode=f"SEARCH_MODE_{mode.upper()}",
-            dimension=dimension,
-            shortlist=shortlist,
-            with_vectors=with_vectors,
-            model=model,
-            space=space,
-        )
-        return answers.found(self._call(self._collections.Search, request))
 
     def models(self) -> list[ServedModel]:
         """Every model of the server with its state, without its card."""

@@ -9,7 +9,7 @@ event loop and holds no thread.
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any, Final, TypeVar
 
 from grpc import RpcMethodHandler
@@ -24,6 +24,8 @@ from kokeshi.gateway.grpc.wire import Server, Start
 T = TypeVar("T")
 
 TELL: Final = "tell"
+# Neither timed nor counted, for they last as long as clients like.
+ENDLESS: Final = frozenset({"Watch", "ServerReflectionInfo"})
 NO_REQUEST: Final = Reply(code="UNIMPLEMENTED", details="the method takes exactly one message")
 
 
@@ -160,17 +162,17 @@ async def _collecting(method: Method, rpc: Rpc) -> Reply:
 
 
 async def _generating(method: Method, rpc: Rpc, data: bytes | None) -> Reply:
-    """Watches and reflection: neither timed nor counted, for they last as long as clients like."""
     call = method.called(rpc)
-    try:
-        request = _messages(method, rpc) if data is None else method.message(data)
-        async with aclosing(method.behaviour(request, rpc)) as answers:
-            async for answer in answers:
-                if not await _sent(rpc, method.write(answer)):
-                    break
-    except Exception as error:
-        return method.failed(call, rpc, error)
-    return method.ended(call)
+    with nullcontext() if method.name in ENDLESS else recorded(call):
+        try:
+            request = _messages(method, rpc) if data is None else method.message(data)
+            async with aclosing(method.behaviour(request, rpc)) as answers:
+                async for answer in answers:
+                    if not await _sent(rpc, method.write(answer)):
+                        break
+        except Exception as error:
+            return method.failed(call, rpc, error)
+        return method.ended(call)
 
 
 async def _messages(method: Method, rpc: Rpc) -> AsyncIterator[Any]:

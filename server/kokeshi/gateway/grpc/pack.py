@@ -1,19 +1,17 @@
 """From what the service answers to protobuf messages."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import orjson
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from numpy.typing import NDArray
 
 from kokeshi.gateway.models import dimensions
 from kokeshi.service import types
-from kokeshi.v1 import collections_pb2, inputs_pb2, server_pb2, vision_pb2
+from kokeshi.v1 import inputs_pb2, server_pb2, vision_pb2
 
 
-def _number(enum: EnumTypeWrapper, word: str) -> int:
+def number(enum: EnumTypeWrapper, word: str) -> int:
     """The enum's value for a word of the service; "none" is its unspecified one."""
     prefix = enum.Name(0).removesuffix("UNSPECIFIED")
     return 0 if word == "none" else enum.Value(prefix + word.upper())
@@ -81,7 +79,7 @@ def embedded(answer: types.Embedded) -> vision_pb2.EmbedResponse:
     """Answer of Embed."""
     vectors = [
         vision_pb2.Vector(
-            values=_floats(vector.values),
+            values=floats(vector.values),
             data=vector.data,
             scale=vector.scale,
         )
@@ -95,7 +93,8 @@ def embedded(answer: types.Embedded) -> vision_pb2.EmbedResponse:
     )
 
 
-def _floats(values: NDArray[np.float32] | None) -> Sequence[float]:
+def floats(values: NDArray[np.float32] | None) -> Sequence[float]:
+    """The values of a vector; none of None."""
     return () if values is None else values.tolist()
 
 
@@ -107,59 +106,8 @@ def compared(answer: types.Compared) -> vision_pb2.CompareResponse:
         dimension=answer.dimension,
         similarity=answer.similarity,
         distance=answer.distance,
-        verdict=_number(vision_pb2.CompareResponse.Verdict, answer.verdict),  # type: ignore[arg-type] # the stubs tell enums from int
+        verdict=number(vision_pb2.CompareResponse.Verdict, answer.verdict),  # type: ignore[arg-type] # the stubs tell enums from int
         threshold=answer.threshold,
-    )
-
-
-def collection(info: types.CollectionInfo) -> collections_pb2.Collection:
-    """A collection and its state."""
-    return collections_pb2.Collection(
-        name=info.name,
-        model=info.model,
-        space=info.space,
-        dimension=info.dimension,
-        dimensions=info.dimensions,
-        metric=info.metric,
-        index=_number(collections_pb2.IndexKind, info.index),  # type: ignore[arg-type] # as above
-        durability=_number(collections_pb2.Durability, info.durability),  # type: ignore[arg-type] # as above
-        count=info.count,
-        sequence=info.sequence,
-        indexed_sequence=info.indexed_sequence,
-        index_in_use=info.index_in_use,
-    )
-
-
-def item(stored: types.StoredItem) -> collections_pb2.Item:
-    """Something kept."""
-    return collections_pb2.Item(
-        id=stored.id,
-        metadata_json=_json(stored.metadata),
-        vector=_floats(stored.vector),
-        sequence=stored.sequence,
-    )
-
-
-def _json(metadata: Mapping[str, Any]) -> str:
-    return orjson.dumps(metadata).decode()
-
-
-def found(answer: types.Found) -> collections_pb2.SearchResponse:
-    """Answer of Search."""
-    return collections_pb2.SearchResponse(
-        results=[collections_pb2.Hits(hits=[_hit(hit) for hit in hits]) for hits in answer.results],
-        space=answer.space,
-        dimension=answer.dimension,
-        higher_is_better=answer.higher_is_better,
-    )
-
-
-def _hit(hit: types.Hit) -> collections_pb2.Hit:
-    return collections_pb2.Hit(
-        id=hit.id,
-        score=hit.score,
-        metadata_json=_json(hit.metadata),
-        vector=_floats(hit.vector),
     )
 
 

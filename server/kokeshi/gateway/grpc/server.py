@@ -12,10 +12,12 @@ from kokeshi import metrics
 from kokeshi.errors import OverloadedError
 from kokeshi.gateway.calls import PROBES, UNKNOWN
 from kokeshi.gateway.grpc import kserve, methods
+from kokeshi.gateway.grpc.collections import CollectionsServicer
 from kokeshi.gateway.grpc.health import HealthServicer
 from kokeshi.gateway.grpc.interceptor import StatusOf, method_of
+from kokeshi.gateway.grpc.retrieval import RetrievalServicer
 from kokeshi.gateway.grpc.rpc import Reply, Rpc
-from kokeshi.gateway.grpc.servicers import CollectionsServicer, ServerServicer, VisionServicer
+from kokeshi.gateway.grpc.servicers import ServerServicer, VisionServicer
 from kokeshi.gateway.grpc.streams import MAX_STREAMS, Streams
 from kokeshi.gateway.grpc.wire import Server, Start
 from kokeshi.gateway.kserve.errors import grpc_code
@@ -24,6 +26,8 @@ from kokeshi.service import Service
 from kokeshi.v1 import (
     collections_pb2,
     collections_pb2_grpc,
+    retrieval_pb2,
+    retrieval_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
     vision_pb2,
@@ -32,7 +36,7 @@ from kokeshi.v1 import (
 
 SERVICES: Final[Sequence[str]] = tuple(
     service.full_name
-    for file in (vision_pb2, collections_pb2, server_pb2)
+    for file in (vision_pb2, collections_pb2, retrieval_pb2, server_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 # At most. Two take events; more come for methods that block, and for work that is stuck.
@@ -110,6 +114,7 @@ def make_grpc_server(
     server = Server(door, threads=threads, options=options)
     vision_pb2_grpc.add_VisionServicer_to_server(VisionServicer(service), server)
     collections_pb2_grpc.add_CollectionsServicer_to_server(CollectionsServicer(service), server)
+    retrieval_pb2_grpc.add_RetrievalServicer_to_server(RetrievalServicer(service), server)
     server_pb2_grpc.add_ServerServicer_to_server(ServerServicer(service), server)
     add_GRPCInferenceServiceServicer_to_server(kserve.KServeServicer(service, readiness), server)
     served = (*SERVICES, kserve.SERVICE)

@@ -4,15 +4,13 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-import orjson
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.gateway.ingest import Batch
 from kokeshi.gateway.tensors import tensor
-from kokeshi.service.types import Audio, Image, Input, NewItem, OnConflict, Text
-from kokeshi.v1 import collections_pb2, inputs_pb2
+from kokeshi.service.types import Audio, Image, Input, Text
+from kokeshi.v1 import inputs_pb2
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -86,34 +84,3 @@ def choice(enum: EnumTypeWrapper, number: int, field: str, default: E) -> E:
         InvalidRequestError: the number is not one of the enum's.
     """
     return type(default)(word(enum, number, field, default.value))
-
-
-def batch(message: collections_pb2.AddItemsRequest) -> Batch:
-    """The items of a message.
-
-    Raises:
-        InvalidRequestError: an input or its metadata cannot be read; its position is named.
-    """
-    conflict = collections_pb2.OnConflict
-    return Batch(
-        message.collection,
-        [_new_item(item, f"items[{i}]") for i, item in enumerate(message.items)],
-        choice(conflict, message.on_conflict, "on_conflict", OnConflict.FAIL),
-        message.request_id,
-        message.space,
-    )
-
-
-def _new_item(message: collections_pb2.NewItem, place: str) -> NewItem:
-    metadata = _metadata(message.metadata_json, place)
-    return NewItem(message.id, one_input(message.input, f"{place}.input"), metadata)
-
-
-def _metadata(text: str, place: str) -> dict[str, Any]:
-    try:
-        metadata = orjson.loads(text) if text else {}
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(f"{place}.metadata_json is not JSON: {error}") from error
-    if not isinstance(metadata, dict):
-        raise InvalidRequestError(f"{place}.metadata_json is a JSON object, not {text[:40]!r}")
-    return metadata

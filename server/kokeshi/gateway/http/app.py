@@ -5,7 +5,18 @@ from typing import Final
 from fastapi import FastAPI
 
 from kokeshi import __version__
-from kokeshi.gateway.http import collections, docs, openai, server, v2, vision
+from kokeshi.gateway.http import (
+    aliases,
+    collections,
+    docs,
+    openai,
+    retrieval,
+    searching,
+    server,
+    streams,
+    v2,
+    vision,
+)
 from kokeshi.gateway.http.errors import answer_errors
 from kokeshi.gateway.http.hangup import Hangup
 from kokeshi.gateway.http.openapi import ERRORS, document
@@ -35,7 +46,7 @@ def make_app(service: Service, readiness: Readiness) -> FastAPI:
     # routes are tried in order, so the one of microseconds comes first
     first, *others = v2.ROUTERS
     app.include_router(first)
-    for module in (vision, collections, server):
+    for module in (vision, streams, collections, searching, aliases, retrieval, server):
         app.include_router(module.router, responses=ERRORS)
     app.include_router(openai.router)
     for router in others:

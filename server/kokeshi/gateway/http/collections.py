@@ -1,32 +1,17 @@
-"""REST routes of the service Collections."""
+"""REST routes of collections and their items."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.gateway.aside import aside, found_bytes
 from kokeshi.gateway.calls import current
 from kokeshi.gateway.http import requests
 from kokeshi.gateway.http.answers import collections as answers
 from kokeshi.gateway.http.answers import respond
-from kokeshi.gateway.http.asked import ask, ask_items, ask_json, checked, new_item
-from kokeshi.gateway.http.body import (
-    NDJSON,
-    lines,
-    media_type,
-    parse_json,
-    service_of,
-    timeout_s,
-    wrong_type,
-)
-from kokeshi.gateway.http.openapi import bodies, json_body, lines_body
-from kokeshi.gateway.ingest import Batch, add_batches
-from kokeshi.service.types import NewItem
-
-STREAM_BATCH_ITEMS: Final = 64
-STREAM_BATCH_BYTES: Final = 16 * 2**20
+from kokeshi.gateway.http.asked import ask_items, ask_json
+from kokeshi.gateway.http.body import parse_json, service_of, timeout_s
+from kokeshi.gateway.http.openapi import bodies, json_body
 
 router: Final = APIRouter(prefix="/v1/collections", tags=["Collections"])
 
@@ -85,74 +70,24 @@ async def add_items(name: str, request: Request) -> Response:
         on_conflict=asked.on_conflict,
         request_id=asked.request_id,
         space=asked.space,
+        tenant=asked.tenant,
         timeout_s=timeout_s(request),
     )
     return respond(answers.Written.model_validate(written))
-
-
-@router.post(
-    "/{name}/items/stream",
-    name="AddItemsStream",
-    response_model=answers.Written,
-    openapi_extra=lines_body(requests.NewItemBody),
-)
-async def add_items_stream(
-    name: str, request: Request, options: Annotated[requests.AddItemsOptions, Query()]
-) -> Response:
-    """Keeps items as they come, one JSON document per line.
-
-    Items stored stay stored when a later line fails; the error says how many were.
-    """
-    if media_type(request) not in NDJSON:
-        raise wrong_type(request, *NDJSON)
-    written = await add_batches(service_of(request), _batches(name, request, options), lambda: None)
-    return respond(answers.Written.model_validate(written))
-
-
-async def _batches(
-    name: str, request: Request, asked: requests.AddItemsOptions
-) -> AsyncIterator[Batch]:
-    number = 0
-    async for items in _gathered(request):
-        # the same lines with the same request id fall into the same batches
-        request_id = f"{asked.request_id}.{number}" if asked.request_id else ""
-        yield Batch(name, items, asked.on_conflict, request_id, asked.space)
-        number += 1
-
-
-async def _gathered(request: Request) -> AsyncIterator[list[NewItem]]:
-    most_items = min(STREAM_BATCH_ITEMS, service_of(request).limits.max_inputs)
-    items: list[NewItem] = []
-    size = number = 0
-    async for line in lines(request):
-        number += 1
-        items.append(_item(line, number))
-        size += len(line)
-        if len(items) == most_items or size >= STREAM_BATCH_BYTES:
-            yield items
-            items, size = [], 0
-    if items:
-        yield items
-
-
-def _item(line: bytes, number: int) -> NewItem:
-    try:
-        return new_item(checked(requests.NewItemBody, parse_json(line)), "item")
-    except InvalidRequestError as error:
-        error.args = (f"line {number}: {error}",)
-        raise
 
 
 @router.get("/{name}/items", name="ListItems", response_model=answers.ListItemsResponse)
 async def list_items(
     name: str, request: Request, query: Annotated[requests.ListItemsQuery, Query()]
 ) -> Response:
-    """A page of items, oldest first."""
+    """A page of items that fit, oldest first."""
     page = await service_of(request).list_items(
         name,
         page_size=query.page_size,
         page_token=query.page_token,
         with_vectors=query.with_vectors,
+        filter=wanted(query.filter),
+        tenant=query.tenant,
     )
     return respond(answers.ListItemsResponse.model_validate(page))
 
@@ -166,20 +101,37 @@ async def list_items(
 async def get_items(name: str, request: Request) -> Response:
     """Items by id, in that order."""
     asked = await ask_json(request, requests.GetItemsRequest)
-    items = await service_of(request).get_items(name, asked.ids, with_vectors=asked.with_vectors)
+    items = await service_of(request).get_items(
+        name, asked.ids, with_vectors=asked.with_vectors, tenant=asked.tenant
+    )
     return respond(answers.GetItemsResponse.model_validate({"items": list(items)}))
+
+
+@router.post(
+    "/{name}/items/count",
+    name="CountItems",
+    response_model=answers.CountItemsResponse,
+    openapi_extra=json_body(requests.CountItemsRequest),
+)
+async def count_items(name: str, request: Request) -> Response:
+    """How many items fit."""
+    asked = await ask_json(request, requests.CountItemsRequest)
+    count = await service_of(request).count_items(name, filter=asked.filter, tenant=asked.tenant)
+    return respond(answers.CountItemsResponse(count=count))
 
 
 @router.post(
     "/{name}/items/delete",
     name="DeleteItems",
     response_model=answers.Written,
-    openapi_extra=json_body(requests.ItemIdsRequest),
+    openapi_extra=json_body(requests.DeleteItemsRequest),
 )
 async def delete_items(name: str, request: Request) -> Response:
-    """Removes items by id; the count is of those that existed."""
-    asked = await ask_json(request, requests.ItemIdsRequest)
-    written = await service_of(request).delete_items(name, asked.ids)
+    """Removes items by ids or by a filter; the count is of those that existed."""
+    asked = await ask_json(request, requests.DeleteItemsRequest)
+    written = await service_of(request).delete_items(
+        name, asked.ids, filter=asked.filter, tenant=asked.tenant
+    )
     return respond(answers.Written.model_validate(written))
 
 
@@ -190,10 +142,12 @@ async def delete_items(name: str, request: Request) -> Response:
     response_model=answers.Item,
 )
 async def get_item(
-    name: str, item_id: str, request: Request, with_vectors: bool = False
+    name: str, item_id: str, request: Request, with_vectors: bool = False, tenant: str = ""
 ) -> Response:
     """One item."""
-    items = await service_of(request).get_items(name, [item_id], with_vectors=with_vectors)
+    items = await service_of(request).get_items(
+        name, [item_id], with_vectors=with_vectors, tenant=tenant
+    )
     return respond(answers.Item.model_validate(items[0]))
 
 
@@ -203,34 +157,21 @@ async def get_item(
     operation_id="DeleteItem",
     response_model=answers.Written,
 )
-async def delete_item(name: str, item_id: str, request: Request) -> Response:
+async def delete_item(name: str, item_id: str, request: Request, tenant: str = "") -> Response:
     """Removes one item; the count is 0 where there was none."""
-    written = await service_of(request).delete_items(name, [item_id])
+    written = await service_of(request).delete_items(name, [item_id], tenant=tenant)
     return respond(answers.Written.model_validate(written))
 
 
-@router.post(
-    "/{name}/search",
-    name="Search",
-    response_model=answers.SearchResponse,
-    openapi_extra=bodies(requests.SearchRequest, requests.SearchOptions),
-)
-async def search(name: str, request: Request) -> Response:
-    """The nearest items of each query, best first."""
-    asked, queries = await ask(request, requests.SearchOptions, requests.SearchRequest, "queries")
-    current().model = asked.model
-    answer = await service_of(request).search(
-        name,
-        queries,
-        k=asked.k,
-        mode=asked.mode,
-        dimension=asked.dimension,
-        shortlist=asked.shortlist,
-        with_vectors=asked.with_vectors,
-        model=asked.model,
-        space=asked.space,
-        timeout_s=timeout_s(request),
-    )
-    return await aside(
-        found_bytes(answer), lambda: respond(answers.SearchResponse.model_validate(answer))
-    )
+def wanted(text: str) -> dict[str, Any] | None:
+    """A filter from a query; None where there is none.
+
+    Raises:
+        InvalidRequestError: it is no JSON object.
+    """
+    if not text:
+        return None
+    value = parse_json(text.encode(), "the filter")
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"filter is a JSON object, not {text[:40]!r}")
+    return value

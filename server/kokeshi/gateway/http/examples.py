@@ -21,10 +21,22 @@ BODIES: Final[dict[str, Any]] = {
     "AddItemsRequest": {"items": [_ITEM], "on_conflict": "replace"},
     "NewItemBody": _ITEM,
     "GetItemsRequest": {"ids": ["seven"]},
-    "ItemIdsRequest": {"ids": ["seven"]},
-    "SearchRequest": {"queries": [_IMAGE], "k": 5},
+    "IngestBatchBody": {"offset": 0, "items": [_ITEM]},
+    "CountItemsRequest": {"filter": {"label": "7"}},
+    "DeleteItemsRequest": {"ids": ["seven"]},
+    "SetAliasesRequest": {"aliases": [{"name": "numbers", "collection": "sevens"}]},
+    "SearchRequest": {"queries": [_IMAGE], "k": 5, "filter": {"label": "7"}},
+    "SearchLine": {"id": 1, "queries": [_IMAGE], "k": 5},
+    "ExplainRequest": {"id": "seven", "queries": [_IMAGE], "k": 5},
     "EmbeddingsRequest": {"model": "digits_mrl", "input": SEVEN, "dimensions": 16},
 }
 # Of parameters in the path: by the last word of it, else for all.
 MODELS: Final = {"classify": "digits", "segment": "digit_scenes"}
-PARAMETERS: Final = {"model": "digits_mrl", "name": "sevens", "item_id": "seven"}
+PARAMETERS: Final = {
+    "model": "digits_mrl",
+    "name": "sevens",
+    "item_id": "seven",
+    "alias": "numbers",
+    "retriever": "neighbour_vote",
+    "fitted": "neighbour_vote",
+}

@@ -13,6 +13,7 @@ from kokeshi.gateway.http import examples
 from kokeshi.gateway.http.answers.errors import ErrorResponse
 from kokeshi.gateway.http.body import JSON, MULTIPART, NDJSON, OCTETS
 from kokeshi.gateway.http.requests import REQUEST_BODIES, Body
+from kokeshi.gateway.http.retrieval_bodies import EXAMPLES, RETRIEVAL_BODIES
 from kokeshi.gateway.http.v2.schemas import SCHEMAS as KSERVE_SCHEMAS
 
 OPENAPI_VERSION: Final = "3.0.3"  # Swagger UI 4 shows no 3.1
@@ -33,6 +34,7 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 TAGS: Final = [
     {"name": "Vision", "description": "Classes, masks and vectors of images and texts."},
     {"name": "Collections", "description": "Keeps vectors with metadata and finds the nearest."},
+    {"name": "Retrieval", "description": "What retrievers and diagnostics say of a collection."},
     {"name": "Server", "description": "The server, its models, health and metrics."},
     {"name": "OpenAI", "description": "As OpenAI's clients send it."},
     {"name": "KServe v2", "description": "As Triton's clients send it: tensors in, tensors out."},
@@ -118,14 +120,15 @@ def document(app: FastAPI) -> dict[str, Any]:
             tags=TAGS,
         )
         _, requests = models_json_schema(
-            [(body, "validation") for body in REQUEST_BODIES], ref_template=REF
+            [(body, "validation") for body in (*REQUEST_BODIES, *RETRIEVAL_BODIES)],
+            ref_template=REF,
         )
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(requests["$defs"])
         schemas.update(KSERVE_SCHEMAS)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        for name, example in examples.BODIES.items():
+        for name, example in {**examples.BODIES, **EXAMPLES}.items():
             schemas[name]["example"] = example
         for path, operations in schema["paths"].items():
             for operation in operations.values():

@@ -1,0 +1,55 @@
+"""What a contestant can do. Each file beside this one is a contestant, in the class `Contestant`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+Settings = dict[str, Any]
+K = 10
+
+
+class Peer:
+    """One way to search. Ids are the numbers of the rows; vectors have unit norm.
+
+    Settings: `lengths` trained prefixes, `shares` file of the number that a row is filtered by,
+    and what a contestant wants for itself. A dial is what may be turned from search to search;
+    `below`, where it is there, wants only rows with a share below.
+    """
+
+    def build(self, rows: Vectors, folder: Path, settings: Settings) -> dict[str, Any]:
+        """Makes rows searchable, and keeps in the folder what `open` needs; notes to print."""
+        raise NotImplementedError
+
+    def open(self, folder: Path, settings: Settings) -> None:
+        """Searches again what was built there."""
+        raise NotImplementedError
+
+    def searcher(self, dial: dict[str, Any]) -> Callable[[Vectors], Sequence[int]]:
+        """A search of one query (dim,), that may be called from several threads."""
+        raise NotImplementedError
+
+    def batcher(self, dial: dict[str, Any]) -> Callable[[Vectors], Sequence[Sequence[int]]]:
+        """A search of several queries (n, dim) in one call."""
+        raise NotImplementedError
+
+    def ingest(
+        self, rows: Vectors, folder: Path, settings: Settings, size: int
+    ) -> list[float]:
+        """Stores rows by batches, each as safe from power loss as it can be; seconds of each."""
+        raise NotImplementedError
+
+    def tell(self) -> dict[str, Any]:
+        """What it says of itself."""
+        return {}
+
+    def close(self) -> None:
+        """Ends what it started."""
+        return
+
+
+def shares_of(settings: Settings, count: int) -> npt.NDArray[np.int64]:
+    return np.load(settings["shares"])[:count]

@@ -1,0 +1,354 @@
+"""The calls of retrievers and diagnostics from Python; answers are the records of the service."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from kokeshi.gateway.client import requests
+from kokeshi.gateway.client.calls import message
+from kokeshi.gateway.client.collection_requests import json_text
+from kokeshi.gateway.client.requests import Asked
+from kokeshi.service.retrieval import records, typed
+from kokeshi.v1 import retrieval_pb2 as rpb
+from kokeshi.v1.retrieval_pb2_grpc import RetrievalStub
+
+A = TypeVar("A", bound=typed.Answer)
+Value = str | int | float | bool
+Empty: Mapping[str, Any] = {}
+
+
+class RetrievalClient:
+    """Every call about retrievers and diagnostics; see `kokeshi.service.retrieval.Retrieval`.
+
+    A query is an input, as everywhere, or the id of an item by the keyword `id`.
+    """
+
+    _retrieval: RetrievalStub
+    _call: Callable[[Callable[..., Any], Message], Any]
+
+    def retrievers(self) -> list[records.PluginInfo]:
+        """Retrievers and diagnostics that are installed."""
+        told = self._call(self._retrieval.ListRetrievers, rpb.ListRetrieversRequest())
+        kinds = ("retriever", "diagnostic")
+        return [
+            _record(records.PluginInfo, each, kind=kind)
+            for kind in kinds
+            for each in getattr(told, f"{kind}s")
+        ]
+
+    def fit_retriever(
+        self,
+        collection: str,
+        retriever: str,
+        *,
+        settings: Mapping[str, Any] = Empty,
+        labels: str = "",
+        judgements: Sequence[records.Judgement] = (),
+        other: str = "",
+        dimension: int | None = None,
+        name: str = "",
+        seed: int = records.SEED,
+        items: int | None = None,
+        tenant: str = "",
+    ) -> records.Fitted:
+        """Fits a retriever on a sample of a collection and keeps the model beside it."""
+        request = message(
+            rpb.FitRetrieverRequest,
+            collection=collection,
+            retriever=retriever,
+            settings_json=json_text(settings),
+            labels=labels,
+            judgements=[message(rpb.Judgement, **vars(each)) for each in judgements],
+            other=other,
+            dimension=dimension,
+            name=name,
+            seed=seed,
+            items=items,
+            tenant=tenant,
+        )
+        return _record(records.Fitted, self._call(self._retrieval.FitRetriever, request))
+
+    def fitted(self, collection: str, *, tenant: str = "") -> list[records.Fitted]:
+        """What is fitted for a collection, by name."""
+        request = message(rpb.ListFittedRequest, collection=collection, tenant=tenant)
+        told = self._call(self._retrieval.ListFitted, request)
+        return [_record(records.Fitted, each) for each in told.fitted]
+
+    def delete_fitted(self, collection: str, name: str, *, tenant: str = "") -> None:
+        """Forgets a fitted model."""
+        request = message(rpb.DeleteFittedRequest, collection=collection, name=name, tenant=tenant)
+        self._call(self._retrieval.DeleteFitted, request)
+
+    def ask_retriever(
+        self, collection: str, retriever: str, query: Asked | None = None, **options: Any
+    ) -> records.Answered:
+        """What a retriever says of a query's neighbours; `options` are those of `question`."""
+        request = question(collection, query, retriever=retriever, **options)
+        told = self._call(self._retrieval.AskRetriever, request)
+        return _record(records.Answered, told)
+
+    def verify(
+        self,
+        collection: str,
+        query: Asked | None = None,
+        *,
+        against_id: str = "",
+        field: str = "",
+        value: Value | None = None,
+        **options: Any,
+    ) -> typed.Verified:
+        """Whether a query is the same as an item, or as all items whose field has a value."""
+        request = message(
+            rpb.VerifyRequest,
+            question=question(collection, query, **options),
+            against_id=against_id,
+            field=field,
+            value_json="" if value is None else orjson.dumps(value).decode(),
+        )
+        told = _plain(self._call(self._retrieval.Verify, request))
+        told["verdict"] = told["verdict"].removeprefix("VERDICT_").lower()
+        return typed.Verified.model_validate(told)
+
+    def locate(self, collection: str, query: Asked | None = None, **options: Any) -> typed.Located:
+        """Where a picture was taken, by the places of its neighbours."""
+        return self._typed(typed.Located, self._retrieval.Locate, collection, query, options)
+
+    def vote(self, collection: str, query: Asked | None = None, **options: Any) -> typed.Voted:
+        """The label that the neighbours vote for."""
+        return self._typed(typed.Voted, self._retrieval.Vote, collection, query, options)
+
+    def recognise(
+        self, collection: str, query: Asked | None = None, **options: Any
+    ) -> typed.Recognised:
+        """Whether a query is like anything that is stored."""
+        return self._typed(typed.Recognised, self._retrieval.Recognise, collection, query, options)
+
+    def associate(
+        self, collection: str, query: Asked | None = None, **options: Any
+    ) -> typed.Associated:
+        """The pattern that a query recalls, with its energy."""
+        return self._typed(typed.Associated, self._retrieval.Associate, collection, query, options)
+
+    def _typed(
+        self,
+        kind: type[A],
+        method: Callable[..., Any],
+        collection: str,
+        query: Asked | None,
+        options: Mapping[str, Any],
+    ) -> A:
+        told = _plain(self._call(method, question(collection, query, **options)))
+        told.setdefault("place", None)  # what may be missing of a place, a label or a score
+        told.setdefault("label", None)
+        told.setdefault("score", None)
+        return kind.model_validate(told)
+
+    def diagnose(
+        self,
+        collection: str,
+        diagnostics: Sequence[str] = (),
+        *,
+        settings: Mapping[str, Mapping[str, Any]] = Empty,
+        labels: str = "",
+        queries: Sequence[Asked] = (),
+        other: str = "",
+        seed: int = records.SEED,
+        items: int | None = None,
+        tenant: str = "",
+        model: str = "",
+        space: str = "",
+    ) -> records.Diagnosed:
+        """Figures, intervals, curves and findings of a collection."""
+        request = message(
+            rpb.DiagnoseRequest,
+            collection=collection,
+            diagnostics=diagnostics,
+            settings_json=json_text(settings),
+            labels=labels,
+            queries=requests.inputs(queries),
+            other=other,
+            seed=seed,
+            items=items,
+            tenant=tenant,
+            model=model,
+            space=space,
+        )
+        return diagnosed(self._call(self._retrieval.Diagnose, request))
+
+    def fit_map(
+        self,
+        collection: str,
+        *,
+        model: str = "",
+        pairs: Sequence[tuple[str, Asked]] = (),
+        other: str = "",
+        direction: str = "items",
+        least_recall: float | None = None,
+        retriever: str = "",
+        settings: Mapping[str, Any] = Empty,
+        seed: int = records.SEED,
+        tenant: str = "",
+    ) -> records.MapInfo:
+        """Fits a map between the collection's space and another model's."""
+        request = message(
+            rpb.FitMapRequest,
+            collection=collection,
+            model=model,
+            pairs=[rpb.MapPair(id=key, input=requests.one_input(each)) for key, each in pairs],
+            other=other,
+            direction=f"DIRECTION_{direction.upper()}",
+            least_recall=least_recall,
+            retriever=retriever,
+            settings_json=json_text(settings),
+            seed=seed,
+            tenant=tenant,
+        )
+        return _record(records.MapInfo, self._call(self._retrieval.FitMap, request), recall=None)
+
+    def start_migration(self, source: str, target: str, *, tenant: str = "") -> records.Transfer:
+        """Fills a new model's collection with mapped vectors of an old one's items."""
+        request = message(rpb.StartMigrationRequest, source=source, target=target, tenant=tenant)
+        return _transfer(self._call(self._retrieval.StartMigration, request))
+
+    def describe_transfer(self, target: str, *, tenant: str = "") -> records.Transfer:
+        """How far a migration or a rotation into a collection has come."""
+        request = message(rpb.DescribeTransferRequest, target=target, tenant=tenant)
+        return _transfer(self._call(self._retrieval.DescribeTransfer, request))
+
+    def finish_migration(
+        self, target: str, alias: str, *, tenant: str = "", least_native_share: float = 0.0
+    ) -> records.Transfer:
+        """Points an alias at the new collection."""
+        request = message(
+            rpb.FinishMigrationRequest,
+            target=target,
+            alias=alias,
+            tenant=tenant,
+            least_native_share=least_native_share,
+        )
+        return _transfer(self._call(self._retrieval.FinishMigration, request))
+
+    def rotate_collection(
+        self,
+        collection: str,
+        name: str,
+        *,
+        dimensions: Sequence[int] = (),
+        retriever: str = "",
+        settings: Mapping[str, Any] = Empty,
+        seed: int = records.SEED,
+        items: int | None = None,
+        tenant: str = "",
+    ) -> records.Rotated:
+        """Makes a collection of the same items in a rotated space."""
+        request = message(
+            rpb.RotateCollectionRequest,
+            collection=collection,
+            name=name,
+            dimensions=dimensions,
+            retriever=retriever,
+            settings_json=json_text(settings),
+            seed=seed,
+            items=items,
+            tenant=tenant,
+        )
+        told = self._call(self._retrieval.RotateCollection, request)
+        return records.Rotated(told.space, dict(told.energy), _transfer(told.transfer))
+
+
+def question(
+    collection: str,
+    query: Asked | None = None,
+    *,
+    id: str | None = None,
+    retriever: str = "",
+    fitted: str = "",
+    k: int | None = None,
+    dimension: int | None = None,
+    settings: Mapping[str, Any] = Empty,
+    tenant: str = "",
+    filter: Mapping[str, Any] | None = None,
+    model: str = "",
+    space: str = "",
+) -> rpb.AskRetrieverRequest:
+    """A query to a retriever: an input, or the id of an item."""
+    return message(
+        rpb.AskRetrieverRequest,
+        collection=collection,
+        input=None if query is None else requests.one_input(query),
+        id=id,
+        retriever=retriever,
+        fitted=fitted,
+        k=k,
+        dimension=dimension,
+        settings_json=json_text(settings),
+        tenant=tenant,
+        filter_json=None if filter is None else json_text(filter),
+        model=model,
+        space=space,
+    )
+
+
+def diagnosed(told: rpb.DiagnoseResponse) -> records.Diagnosed:
+    """Answer of Diagnose."""
+    results = [
+        records.Measured(
+            each.diagnostic,
+            dict(each.figures),
+            {name: (ends.low, ends.high) for name, ends in each.intervals.items()},
+            [
+                records.Curve(
+                    curve.title,
+                    curve.x_label,
+                    curve.y_label,
+                    np.array(curve.x),
+                    np.array(curve.y),
+                    curve.kind,
+                )
+                for curve in each.curves
+            ],
+            dict(each.flagged),
+            tuple(each.advice),
+            each.refused,
+        )
+        for each in told.results
+    ]
+    return records.Diagnosed(
+        told.collection, told.space, told.count, told.of, told.sequence, results
+    )
+
+
+def _transfer(told: rpb.Transfer) -> records.Transfer:
+    return _record(records.Transfer, told, recall=None)
+
+
+R = TypeVar("R")
+
+
+def _record(kind: type[R], told: Message, **missing: Any) -> R:
+    """A message as the record of the service that has the same fields; `_json` ones are read."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
+    found = dict(missing)
+    for field in told.DESCRIPTOR.fields:
+        value = getattr(told, field.name)
+        name = field.name.removesuffix("_json")
+        if field.has_presence and not told.HasField(field.name):
+            continue
+        if name != field.name:
+            value = orjson.loads(value)
+        elif field.label == field.LABEL_REPEATED:
+            value = tuple(value)
+        found[name] = value
+    return kind(**{name: value for name, value in found.items() if name in names})
+
+
+def _plain(told: Message) -> dict[str, Any]:
+    plain: dict[str, Any] = MessageToDict(
+        told, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return plain

@@ -1,0 +1,87 @@
+"""How deep a search goes: as asked for, or chosen by what was measured."""
+
+from dataclasses import replace
+from typing import Protocol
+
+from kokeshi import index
+from kokeshi.errors import InvalidRequestError, UnimplementedError
+from kokeshi.service.collection_types import SearchMode, SearchOptions
+
+
+class Chosen(Protocol):
+    """How to search, as was chosen."""
+
+    @property
+    def params(self) -> index.SearchParams:
+        """With its dials turned."""
+
+
+class Dials(Protocol):
+    """Chooses how to search by measured recall and time; see `kokeshi.index.recall.Measured`."""
+
+    def choose(
+        self,
+        name: str,
+        params: index.SearchParams,
+        *,
+        recall_target: float | None = None,
+        budget_ms: float | None = None,
+    ) -> Chosen:
+        """The dials of a search of a collection; exactly one wish is given."""
+
+
+def check_dials(asked: SearchOptions) -> None:
+    """Refuses dials that cannot be turned together.
+
+    Raises:
+        InvalidRequestError: they exclude each other, or are out of range.
+    """
+    if asked.shortlist is not None and asked.mode is not SearchMode.TWO_STAGE:
+        raise InvalidRequestError(
+            f"a shortlist is of mode {SearchMode.TWO_STAGE}, not {asked.mode}"
+        )
+    if asked.recall_target is None and asked.budget_ms is None:
+        return
+    given = [name for name in ("shortlist", "breadth") if getattr(asked, name) is not None]
+    given += ["mode"] if asked.mode is not SearchMode.AUTO else []
+    if asked.recall_target is not None and asked.budget_ms is not None:
+        raise InvalidRequestError("expected recall_target or budget_ms, got both")
+    if given:
+        chooser = "recall_target" if asked.recall_target is not None else "budget_ms"
+        raise InvalidRequestError(f"{chooser} chooses {given[0]} itself: expected one of the two")
+    if asked.recall_target is not None and not 0 < asked.recall_target <= 1:
+        raise InvalidRequestError(
+            f"recall_target is above 0 and at most 1, not {asked.recall_target}"
+        )
+    if asked.budget_ms is not None and not 0 < asked.budget_ms < float("inf"):
+        raise InvalidRequestError(f"budget_ms is above 0, not {asked.budget_ms}")
+
+
+def turned(
+    dials: Dials | None,
+    spec: index.CollectionSpec,
+    asked: SearchOptions,
+    params: index.SearchParams,
+) -> index.SearchParams:
+    """The parameters of a search with its dials turned as was asked for.
+
+    Raises:
+        UnimplementedError: a time was asked for where nothing is measured.
+    """
+    if asked.recall_target is None and asked.budget_ms is None:
+        return replace(
+            params,
+            dimension=asked.dimension,
+            rerank=asked.mode is SearchMode.TWO_STAGE,
+            shortlist=asked.shortlist,
+            exact=asked.mode is SearchMode.EXACT,
+            breadth=asked.breadth,
+        )
+    if dials is None:
+        if asked.recall_target is None:
+            raise UnimplementedError("this server measures no searches, so it keeps no budget_ms")
+        return replace(params, dimension=asked.dimension, exact=True)
+    wish = replace(params, dimension=asked.dimension)
+    return dials.choose(
+        spec.name, wish, recall_target=asked.recall_target, budget_ms=asked.budget_ms
+    ).params
