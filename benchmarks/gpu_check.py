@@ -1,9 +1,10 @@
 """Runs on a GPU what others test down to options and keys, and writes docs/benchmarks/gpu.md.
 
-    python benchmarks/gpu_check.py [--seconds 2] [--page docs/benchmarks/gpu.md]
+    python benchmarks/gpu_check.py [--seconds 2] [--page docs/benchmarks/gpu.md] [--only index]
 
 Providers load and answer as the CPU does; a TensorRT engine is built once and found again; every
-way to run the shipped models, and a ResNet-50 where the export extra is installed, is measured.
+way to run the shipped models, and a ResNet-50 where the export extra is installed, is measured;
+and so is the index, beside exact scans and beside FAISS on the CPU.
 Exits with 2 where there is no GPU, with 1 where something is not as it must be.
 """
 
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import gpu_index  # beside this file
 import numpy as np
 from tuning import exported, table  # beside this file
 
@@ -138,21 +140,51 @@ def page(machine: Machine, checks: list[Check], cards: list[Card]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write(target: Path, machine: Machine, checks: list[Check], cards: list[Card]) -> None:
+    """Writes what is known so far: a run that ends early leaves it."""
+    target.write_text(page(machine, checks, cards), "utf-8")
+    print(target.read_text("utf-8"), flush=True)
+
+
+def without_models(machine: Machine) -> str:
+    """Why no model can be checked; "" where some can."""
+    if machine.gpus and CUDA in machine.providers:
+        return ""
+    return "ONNX Runtime is not built for CUDA" if machine.gpus else "there is no GPU"
+
+
+def without_index() -> str:
+    """Why the index cannot be checked; "" where it can."""
+    if gpu_index.has_gpu():
+        return ""
+    is_built = hasattr(gpu_index.load_faiss(), "StandardGpuResources")
+    return "no GPU works with FAISS" if is_built else "FAISS is not built for GPUs"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="per candidate and batch size")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--only", choices=("models", "index"), help="leaves the other out")
     asked = parser.parse_args()
     machine, cores = this_machine(), usable_cores()
-    if not machine.gpus or CUDA not in machine.providers:
-        why = "ONNX Runtime is not built for CUDA" if machine.gpus else "there is no GPU"
-        print(f"nothing was checked: {why}", file=sys.stderr)
+    missing = {"models": without_models(machine), "index": without_index()}
+    wanted = [part for part in missing if asked.only in (None, part)]
+    for part in wanted:
+        if missing[part]:
+            print(f"{part}: nothing was checked, {missing[part]}", file=sys.stderr)
+    if all(missing[part] for part in wanted):
         raise SystemExit(2)
     checks: list[Check] = []
     cards: list[Card] = []
+    if "index" in wanted and not missing["index"]:
+        for found in gpu_index.checks():
+            checks.append(Check(*found))
+            write(asked.page, machine, checks, cards)
     with TemporaryDirectory() as folder:
         cache, made = Path(folder, "cache"), Path(folder, "models")
-        for entry in [*entries(ROOT / "model_repository"), *resnet(made)]:
+        is_wanted = "models" in wanted and not missing["models"]
+        for entry in [*entries(ROOT / "model_repository"), *resnet(made)] if is_wanted else []:
             ways = [way for way in WAYS if way.runtime == "cuda" or machine.tensorrt]
             checks += [compared(entry, way, cores, cache) for way in ways]
             if machine.tensorrt:
@@ -160,8 +192,7 @@ def main() -> None:
             options = Options(cores=cores, seconds=asked.seconds, cache_folder=cache)
             repository = entry.folder.parent
             cards.append(tune(repository, entry.name, options, machine, write=False))
-            asked.page.write_text(page(machine, checks, cards), "utf-8")
-            print(asked.page.read_text("utf-8"), flush=True)
+            write(asked.page, machine, checks, cards)
     raise SystemExit(0 if all(check.right for check in checks) else 1)
 
 

@@ -62,14 +62,18 @@ def main() -> None:
 
 
 def _each(arguments: argparse.Namespace) -> int:
-    """Every row in a process of its own, so that none inherits another's memory; 1 if one failed."""
+    """Every row in a process of its own: none inherits another's memory; 1 if one failed."""
     command = [sys.executable, __file__, "--scale", str(arguments.scale)]
     command += ["--folder", str(arguments.folder)]
     command += ["--reuse"] if arguments.reuse else []
     command += ["--page", str(arguments.page)] if arguments.page else []
     command += ["--skip", *arguments.skip] if arguments.skip else []
-    codes = [subprocess.run([*command, "--only", row]).returncode for row in arguments.only]
+    codes = [_code([*command, "--only", row]) for row in arguments.only]
     return int(any(codes))
+
+
+def _code(command: list[str]) -> int:
+    return subprocess.run(command, check=False).returncode
 
 
 if __name__ == "__main__":

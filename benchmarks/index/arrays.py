@@ -115,9 +115,9 @@ def chunks(rows: Vectors) -> Iterator[tuple[int, Vectors]]:
 def best_scores(
     rows: Vectors, queries: Vectors, allowed: npt.NDArray[np.bool_] | None = None, k: int = K
 ) -> Scores:
-    """(queries, k) cosines of the true neighbours in float64, ascending; -inf where there are fewer.
+    """(queries, k) cosines of the true neighbours in float64, ascending.
 
-    `allowed` tells which rows may be found.
+    `allowed` tells which rows may be found; -inf where they are fewer than k.
     """
     doubles = unit(queries)
     best = np.full((len(queries), k), -np.inf)

@@ -116,9 +116,7 @@ def _delete(peer: Any, runbook: Runbook) -> int:
     return len(numbers)
 
 
-def _look(
-    peer: Any, data: Data, runbook: Runbook, place: Path, before: int
-) -> dict[str, Any]:
+def _look(peer: Any, data: Data, runbook: Runbook, place: Path, before: int) -> dict[str, Any]:
     """Recall against an exact search of what lives, by default dials."""
     alive = runbook.alive(len(data.rows))
     queries = data.queries[runbook.random.choice(len(data.queries), QUERIES, replace=False)]

@@ -8,6 +8,8 @@ most bytes per second that the pool's threads read from memory, measured in the 
 """
 
 import argparse
+import functools
+import itertools
 import os
 import platform
 import time
@@ -15,6 +17,7 @@ from collections.abc import Callable
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 from hard_set import Vectors, exact, hard_set, prefix, prefix_recalls, recall
 
 from kokeshi.index import Tuning, forms
@@ -27,8 +30,11 @@ BATCH = 16
 SEGMENT_ROWS = 65_536
 ROOF_BYTES = 2**29  # far more than the caches hold
 BREADTHS = (128, 256, 512)
+SHORTLISTS = (100, 200, 500)
 
+Positions = npt.NDArray[np.intp]
 Race = dict[str, list[float]]
+Search = Callable[[int], Positions]
 
 
 class Data:
@@ -134,13 +140,7 @@ def scan_codes(data: Data, width: int, rounds: int) -> None:
         index.add(short)
     reader, roof_bytes = read_memory()
     firsts = [geometry.query(query, width) for query in data.queries]
-    finals = [geometry.query(query, geometry.dim) for query in data.queries]
-    found = np.zeros((len(firsts), K), np.intp)
-
-    def search(number: int) -> None:
-        which = number % len(firsts)
-        [short] = shortlists(geometry, parts, [firsts[which]], SHORTLIST)
-        found[which] = settle(geometry, parts, short.positions, finals[which], K)[0]
+    search = by_codes(data, parts, width, SHORTLIST)
 
     def query(number: int) -> Vectors:
         which = number % len(firsts)
@@ -152,7 +152,7 @@ def scan_codes(data: Data, width: int, rounds: int) -> None:
             "scan": lambda number: shortlists(
                 geometry, parts, [firsts[number % len(firsts)]], SHORTLIST
             ),
-            "search": search,
+            "search": lambda number: search(number % len(firsts)),
             "batch": lambda _: shortlists(geometry, parts, firsts[:BATCH], SHORTLIST),
             "flat": lambda number: by_faiss(flat, query(number), K),
             **{
@@ -164,8 +164,7 @@ def scan_codes(data: Data, width: int, rounds: int) -> None:
         },
         rounds,
     )
-    for which in range(len(firsts)):
-        search(which)
+    found = np.stack([search(which) for which in range(len(firsts))])
     roof = roof_bytes / np.median(times["roof"])
     share = len(data.rows) * width / np.median(times["scan"]) / roof
     print(f"int8 prefix of {width}, shortlist {SHORTLIST}; roof {roof / 1e9:.1f} GB/s")
@@ -181,49 +180,73 @@ def scan_codes(data: Data, width: int, rounds: int) -> None:
         show(f"shortlist by faiss {name}", times[name])
 
 
-def walk_graphs(data: Data, width: int, rounds: int) -> None:
+def walk_graphs(data: Data, widths: list[int], rounds: int) -> None:
+    """Graphs on a prefix and at full length, and scans of codes, which need no build."""
     tuning, geometry, parts = Tuning(), data.geometry, data.parts()
     start = time.perf_counter()
-    threads = POOL.threads
-    form = forms.build("hnsw", geometry, parts, width, tuning, threads=threads)
+    form = forms.build("hnsw", geometry, parts, max(widths), tuning, threads=POOL.threads)
     ours_s = time.perf_counter() - start
     full = faiss.IndexHNSWFlat(geometry.dim, tuning.hnsw_links, faiss.METRIC_INNER_PRODUCT)
     full.hnsw.efConstruction = tuning.ef_construction
-    faiss.omp_set_num_threads(threads)
+    faiss.omp_set_num_threads(POOL.threads)
     start = time.perf_counter()
     full.add(data.rows)
     full_s = time.perf_counter() - start
-    print(
-        f"graphs, {tuning.hnsw_links} links, {tuning.ef_construction} candidates, {threads} threads"
-    )
-    print(f"  build on {width} {ours_s:.1f} s, faiss full {full_s:.1f} s: {ours_s / full_s:.2f}")
+    print(f"build on {form.first} {ours_s:.1f} s, faiss full {full_s:.1f} s: {ours_s / full_s:.2f}")
+    searches: dict[str, Search] = {}
     for breadth in BREADTHS:
-        _walk(data, form, full, breadth, rounds)
+        searches[f"faiss HNSW, full length, breadth {breadth}"] = by_full_graph(data, full, breadth)
+        searches[f"graph on {form.first}, breadth {breadth}"] = by_graph(data, form, breadth)
+    for width, rows in itertools.product(widths, SHORTLISTS):
+        coded = by_codes(data, data.parts(width), width, rows)
+        searches[f"int8 prefix of {width}, shortlist {rows}"] = coded
+    run_searches(data, searches, rounds)
 
 
-def _walk(data: Data, form: forms.Form, full: object, breadth: int, rounds: int) -> None:
-    geometry, parts = data.geometry, data.parts()
-    firsts = [geometry.query(query, form.first) for query in data.queries]
-    finals = [geometry.query(query, geometry.dim) for query in data.queries]
-    found = {name: np.zeros((len(firsts), K), np.intp) for name in ("ours", "full")}
+def run_searches(data: Data, searches: dict[str, Search], rounds: int) -> None:
+    found = {name: np.zeros((len(data.queries), K), np.intp) for name in searches}
+
+    def contestant(name: str, number: int) -> None:
+        which = number % len(data.queries)
+        found[name][which] = searches[name](which)
+
+    calls = {name: functools.partial(contestant, name) for name in searches}
+    times = race(calls, max(rounds, len(data.queries)))
+    for name, seconds in times.items():
+        show(name, seconds, f"recall@{K} {recall(found[name], data.wanted):.4f}")
+
+
+def by_full_graph(data: Data, graph: object, breadth: int) -> Search:
     params = faiss.SearchParametersHNSW(efSearch=breadth)
 
-    def ours(number: int) -> None:
-        which = number % len(firsts)
-        near = form.candidates(firsts[which], breadth, breadth)
-        found["ours"][which] = settle(geometry, parts, near, finals[which], K)[0]
+    def search(which: int) -> Positions:
+        faiss.omp_set_num_threads(1)
+        return graph.search(data.queries[which : which + 1], K, params=params)[1][0]
 
-    def theirs(number: int) -> None:
-        which = number % len(firsts)
-        query = data.queries[which : which + 1]
-        found["full"][which] = full.search(query, K, params=params)[1][0]
+    return search
 
-    faiss.omp_set_num_threads(1)
-    times = race({"ours": ours, "full": theirs}, max(rounds, len(firsts)))
-    for name, label in {"ours": f"graph on {form.first}, ranked", "full": "faiss full"}.items():
-        note = f"recall@{K} {recall(found[name], data.wanted):.4f}"
-        show(f"{label}, breadth {breadth}", times[name], note)
-    print(f"    {np.median(times['ours']) / np.median(times['full']):.2f} of the full graph's time")
+
+def by_graph(data: Data, form: forms.Form, breadth: int) -> Search:
+    geometry, parts = data.geometry, data.parts()
+
+    def search(which: int) -> Positions:
+        query = data.queries[which]
+        near = form.candidates(geometry.query(query, form.first), breadth, breadth)
+        return settle(geometry, parts, near, geometry.query(query, geometry.dim), K)[0]
+
+    return search
+
+
+def by_codes(data: Data, parts: list[Part], width: int, rows: int) -> Search:
+    geometry = data.geometry
+
+    def search(which: int) -> Positions:
+        query = data.queries[which]
+        [short] = shortlists(geometry, parts, [geometry.query(query, width)], rows)
+        full = geometry.query(query, geometry.dim)
+        return settle(geometry, parts, short.positions, full, K)[0]
+
+    return search
 
 
 def main() -> None:
@@ -234,6 +257,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--widths", type=int, nargs="+", default=[192, 256])
     parser.add_argument("--graphs", action="store_true", help="build and walk graphs: minutes")
+    parser.add_argument("--only-graphs", action="store_true", help="nothing else")
     arguments = parser.parse_args()
     data = Data(arguments.rows, arguments.dim, arguments.queries)
     recalls = prefix_recalls(data.rows, data.queries)
@@ -243,11 +267,12 @@ def main() -> None:
     )
     shares = ", ".join(f"{share:.2f} at {length}" for length, share in recalls.items())
     print(f"{arguments.rows} x {arguments.dim}; prefix self-recall {shares}")
-    scan_float(data, arguments.rounds)
-    for width in arguments.widths:
-        scan_codes(data, width, arguments.rounds)
-    if arguments.graphs:
-        walk_graphs(data, max(arguments.widths), arguments.rounds)
+    if not arguments.only_graphs:
+        scan_float(data, arguments.rounds)
+        for width in arguments.widths:
+            scan_codes(data, width, arguments.rounds)
+    if arguments.graphs or arguments.only_graphs:
+        walk_graphs(data, arguments.widths, arguments.rounds)
 
 
 if __name__ == "__main__":

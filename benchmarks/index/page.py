@@ -129,7 +129,9 @@ def section(row: str, lines: list[Line]) -> list[str]:
             f"{line['rows']:,} x {line['dim']} of {KINDS[line['data']].says}; prefix self-recall "
             f"{shares}."
         )
-    command = f"`python benchmarks/index/all.py --only {row}`, load {lines[0]['load'][0]} before it."
+    command = (
+        f"`python benchmarks/index/all.py --only {row}`, load {lines[0]['load'][0]} before it."
+    )
     parts = [f"## {TITLES[row]}", "", command, *told, "", *table(lines), "", *wishes(lines), ""]
     return [part for place, part in enumerate(parts) if part or parts[place - 1]]
 
@@ -142,11 +144,11 @@ def write(page: Path, folder: Path, scale: float) -> None:
     lines = [
         "# Collections",
         "",
-        "What `make bench-index` measured: every contestant was fed the same arrays and queries, in "
-        "a process of its own, with the same number of threads; they took turns of "
-        f"{first['queries_per_turn']} queries, so that a busy machine slows all of them. Recall is "
-        "that of the ten nearest against float64. Dials are the cheapest tried that reach recall "
-        "0.98.",
+        "What `make bench-index` measured: every contestant was fed the same arrays and queries, "
+        "in a process of its own, with the same number of threads; they took turns of "
+        f"{first['queries_per_turn']} queries, so that a busy machine slows all of them. Recall "
+        "is that of the ten nearest against float64. Dials are the cheapest tried that reach "
+        "recall 0.98.",
         "",
         f"Machine: {first['machine']}, {first['cores']} cores, {first['memory_gib']} GiB, no GPU; "
         f"Python {first['python']}. Scale {scale:g}.",

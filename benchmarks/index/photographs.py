@@ -20,7 +20,7 @@ NAMES = (
 )  # fmt: skip
 LENGTHS = (64, 128, 256, 512)
 PIXELS = 32
-STEPS, PATCHES = 400, 192  # of training
+STEPS, PATCHES = 300, 192  # of training
 TEMPERATURE = 0.1
 LEARNING_RATE = 2e-3
 BATCH = 2000
@@ -35,6 +35,7 @@ def photographs_set(rows: int, queries: int, weights: Path) -> tuple[Vectors, Ve
     import torch
 
     torch.manual_seed(SEED)
+    torch.set_num_threads(1)  # two take turns on a busy machine, and sum in another order
     pictures = _pictures()
     if weights.exists():
         encoder = _network()
@@ -88,9 +89,7 @@ class _Places:
 
         steps = np.arange(PIXELS) - (PIXELS - 1) / 2
         dy, dx = np.meshgrid(steps, steps, indexing="ij")
-        cos, sin = (
-            (self.scales * turn(self.angles))[:, None, None] for turn in (np.cos, np.sin)
-        )
+        cos, sin = ((self.scales * turn(self.angles))[:, None, None] for turn in (np.cos, np.sin))
         x = self.x[:, None, None] + cos * dx - sin * dy
         y = self.y[:, None, None] + sin * dx + cos * dy
         grid = np.stack([2 * x / self.width - 1, 2 * y / self.height - 1], axis=-1)
@@ -107,8 +106,8 @@ def _network() -> object:
         return [convolution, nn.BatchNorm2d(outside), nn.ReLU()]
 
     return nn.Sequential(
-        *block(3, 32, 2), *block(32, 64, 2), *block(64, 128, 2), *block(128, 192, 1),
-        nn.Flatten(), nn.Linear(192 * 16, LENGTHS[-1]),
+        *block(3, 24, 2), *block(24, 48, 2), *block(48, 96, 2), *block(96, 128, 1),
+        nn.Flatten(), nn.Linear(128 * 16, LENGTHS[-1]),
     )  # fmt: skip
 
 

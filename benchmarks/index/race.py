@@ -119,7 +119,13 @@ class Racer:
         )
 
     def search(
-        self, dial: dict[str, Any], count: int, *, first: int = 0, clients: int = 1, warm: int = WARM
+        self,
+        dial: dict[str, Any],
+        count: int,
+        *,
+        first: int = 0,
+        clients: int = 1,
+        warm: int = WARM,
     ) -> dict[str, Any]:
         queries = str(self.data.folder / "queries.npy")
         order = {"first": first, "count": count, "clients": clients, "warm": warm}

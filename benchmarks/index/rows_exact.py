@@ -36,9 +36,7 @@ def exact(run: Run) -> None:
 def _tell(run: Run, racer: Racer, times: Times, roof: float) -> None:
     recall = racer.recall(racer.entry.ladder[0], 100)
     share = _share(racer.data, times, roof)
-    run.tell(
-        contestant=racer.entry.name, recall=recall, of_roof=round(share, 3), **times.told()
-    )
+    run.tell(contestant=racer.entry.name, recall=recall, of_roof=round(share, 3), **times.told())
 
 
 def _share(data: Data, times: Times, roof: float) -> float:

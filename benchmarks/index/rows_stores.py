@@ -108,9 +108,7 @@ def _filtered(run: Run, data: Data, racers: list[Racer], share: float) -> None:
             run.want(f"answers without k rows at {share:.1%}", missing + wrong, 0)
             run.want(f"recall@10 at {share:.1%}", data.recall(found, least), RECALL,
                      at_most=False)  # fmt: skip
-    run.want(
-        f"p50 at {share:.1%}, of unfiltered exact", times[0].p50_s / times[-1].p50_s, 1.0
-    )
+    run.want(f"p50 at {share:.1%}, of unfiltered exact", times[0].p50_s / times[-1].p50_s, 1.0)
 
 
 def _there(allowed: Any) -> int:
@@ -147,8 +145,8 @@ def ingest(run: Run) -> None:
 
 def _rate(run: Run, data: Data, entry: Entry) -> float:
     told = {}
-    for size, count in ((BATCH, INGESTED), (1, SINGLES)):
-        count = max(size, round(count * min(1.0, run.scale)))
+    for size, most in ((BATCH, INGESTED), (1, SINGLES)):
+        count = max(size, round(most * min(1.0, run.scale)))
         with Racer(entry, data, run.folder) as racer:
             place = racer.place.with_name(f"{racer.place.name}-ingest")
             shutil.rmtree(place, ignore_errors=True)

@@ -11,10 +11,7 @@ from typing import Any
 
 import psutil
 from arrays import Data, data_of
-from race import CLIENTS, SLOW_S, TURN, TURNS, Entry, Racer, Times, started, take_turns
-
-FEW_QUERIES_S = 1.0  # who takes longer for a query is asked fewer, at least FEW in all
-FEW = 8
+from race import CLIENTS, RECALL, SLOW_S, TURN, TURNS, Entry, Racer, Times, started, take_turns
 
 
 @dataclass
@@ -138,8 +135,8 @@ class Result:
 
 
 def ratio(one: Result | None, other: Result | None) -> float | None:
-    """How much of the other's p50 one takes; None where one was skipped or has too little recall."""
-    if one is None or other is None or not one.one_client.seconds or not other.one_client.seconds:
+    """How much of the other's p50 one takes; None where one was skipped, or finds too little."""
+    if one is None or other is None or one.recall < RECALL:
         return None
     return one.p50_s / other.p50_s
 

@@ -218,6 +218,31 @@ class Settings(BaseSettings):
         gt=0,
         description="Calls to the store at once; searches that come together share a pass.",
     )
+    max_sample_items: int = Field(
+        20_000, gt=0, description="Items whose vectors a fit or a diagnosis reads."
+    )
+    max_scanned_items: int = Field(
+        1_000_000, gt=0, description="Items whose ids are read to draw such a sample."
+    )
+    max_references: int = Field(1000, gt=0, description="Items of one subject of a verification.")
+    max_pairs: int = Field(100_000, gt=0, description="Judged pairs of one fit.")
+    max_jobs: int = Field(4, gt=0, description="Fits and diagnoses that run or wait.")
+    max_cached_models: int = Field(
+        16, gt=0, description="Fitted retrievers that are kept in memory."
+    )
+    transfer_batch_items: int = Field(
+        256, gt=0, description="Items that a transfer between collections writes at once."
+    )
+    default_k: int = Field(
+        100, gt=0, description="Neighbours that a retriever sees where the caller does not say."
+    )
+    least_recall: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Recall that a map between spaces must reach on held-out queries, where the "
+        "caller does not say.",
+    )
     recall_share: float = Field(
         0.01,
         ge=0,

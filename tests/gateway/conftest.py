@@ -11,7 +11,7 @@ from kokeshi.gateway.grpc import make_grpc_server
 from kokeshi.gateway.http import make_app
 from kokeshi.gateway.readiness import Readiness
 from kokeshi.service import Service
-from kokeshi.v1 import collections_pb2_grpc, server_pb2_grpc, vision_pb2_grpc
+from kokeshi.v1 import collections_pb2_grpc, retrieval_pb2_grpc, server_pb2_grpc, vision_pb2_grpc
 
 
 @dataclass
@@ -31,6 +31,10 @@ class Both:
     @property
     def collections(self):
         return collections_pb2_grpc.CollectionsStub(self.channel)
+
+    @property
+    def retrieval(self):
+        return retrieval_pb2_grpc.RetrievalStub(self.channel)
 
     @property
     def server(self):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kokeshi.gateway.http import make_app
 from kokeshi.gateway.readiness import Readiness
-from kokeshi.v1 import collections_pb2, server_pb2, vision_pb2
+from kokeshi.v1 import collections_pb2, retrieval_pb2, server_pb2, vision_pb2
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 
@@ -13,7 +13,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 def test_every_rpc_is_on_the_page():
     services = [
         service
-        for file in (vision_pb2, collections_pb2, server_pb2)
+        for file in (vision_pb2, collections_pb2, retrieval_pb2, server_pb2)
         for service in file.DESCRIPTOR.services_by_name.values()
     ]
     rpcs = {f"{service.name}.{method.name}" for service in services for method in service.methods}

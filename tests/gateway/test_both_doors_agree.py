@@ -15,14 +15,14 @@ from kokeshi.errors import HTTP_STATUS, SetupError
 from kokeshi.gateway.grpc.server import SERVICES
 from kokeshi.gateway.http import make_app
 from kokeshi.gateway.readiness import Readiness
-from kokeshi.v1 import collections_pb2, inputs_pb2, server_pb2, vision_pb2
+from kokeshi.v1 import collections_pb2, inputs_pb2, retrieval_pb2, server_pb2, vision_pb2
 
 HEALTH = {"HealthLive", "HealthReady"}  # gRPC has its own protocol for these
 HTTP_ALONE = HEALTH | {"Metrics", "Embeddings", "Docs"}
 
 
 def rpcs() -> dict[str, Any]:
-    files = (vision_pb2, collections_pb2, server_pb2)
+    files = (vision_pb2, collections_pb2, retrieval_pb2, server_pb2)
     services = [each for file in files for each in file.DESCRIPTOR.services_by_name.values()]
     assert {each.full_name for each in services} == set(SERVICES)
     return {method.name: method for each in services for method in each.methods}
@@ -44,7 +44,7 @@ async def http_code(both, method, path, **kwargs):
 async def grpc_code(both, name, request):
     stubs = {
         method: getattr(stub, method)
-        for stub in (both.vision, both.collections, both.server)
+        for stub in (both.vision, both.collections, both.retrieval, both.server)
         for method in vars(stub)
     }
     call = stubs[name](request)

@@ -110,7 +110,7 @@ def test_summaries_are_words(document):
     assert summaries["GetItem"] == "Get item"
     assert summaries["Classify"] == "Classify"
     tags = {tag["name"] for tag in document["tags"]}
-    assert tags == {"Vision", "Collections", "Server", "OpenAI", "KServe v2"}
+    assert tags == {"Vision", "Collections", "Retrieval", "Server", "OpenAI", "KServe v2"}
 
 
 def test_examples_are_requests_that_are_read(document):

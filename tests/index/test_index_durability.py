@@ -14,6 +14,7 @@ import pytest
 
 from kokeshi.errors import OverloadedError, SetupError, UnavailableError
 from kokeshi.index import CollectionSpec, EmbeddedStore, Item, SearchParams, Tuning
+from kokeshi.index.backup import restore
 
 SPACE = "0123456789abcdef"
 
@@ -85,7 +86,7 @@ def test_acknowledged_writes_survive_kill_9_and_others_are_whole_or_absent(tmp_p
         store.create(CollectionSpec("faces", SPACE, 8))
     expected = dict.fromkeys(range(40))
     first, acknowledged = 0, 0
-    for _ in range(10):
+    for _ in range(5):
         begun, done = killed_while_writing(tmp_path, first, rng)
         for batch in range(first, done + 1):
             expected[batch % 40] = None if batch % 7 == 0 else batch
@@ -97,7 +98,7 @@ def test_acknowledged_writes_survive_kill_9_and_others_are_whole_or_absent(tmp_p
             assert state == expected, f"seed {seed}"
             check_search(store, state)
         first = begun + 1
-    assert acknowledged > 50, "the writer was killed too early to prove anything"
+    assert acknowledged > 20, "the writer was killed too early to prove anything"
 
 
 def check_search(store, state):
@@ -190,6 +191,21 @@ def test_a_damaged_row_puts_its_collection_alone_in_quarantine(tmp_path, change)
         store.create(CollectionSpec("faces", SPACE, 8))
 
 
+@pytest.mark.parametrize("closing_rows", [1, 1000], ids=["from files", "from the database"])
+def test_a_row_that_has_gone_puts_its_collection_in_quarantine(tmp_path, closing_rows):
+    path = filled(tmp_path, names=("faces", "other"))
+    tuning = Tuning(closing_rows=closing_rows)
+    EmbeddedStore(tmp_path, tuning).close()
+    database = apsw.Connection(str(path))
+    database.execute("DELETE FROM items WHERE collection = 1 AND id = 'id7'")
+    database.close()
+    with EmbeddedStore(tmp_path, tuning) as store:
+        assert (store.describe("other").cached_seq is None) == (closing_rows == 1000)
+        with pytest.raises(UnavailableError, match="quarantine: has 19 rows, expected 20"):
+            store.get("faces", ["id1"])
+        assert store.count("other") == 20
+
+
 def test_damaged_settings_put_the_collection_in_quarantine(tmp_path):
     path = filled(tmp_path, names=("faces", "other"))
     database = apsw.Connection(str(path))
@@ -245,3 +261,41 @@ def test_a_full_disk_refuses_writes_and_nothing_else(tmp_path):
         store._truth.writing.execute("PRAGMA max_page_count = 1000000")
         assert store.upsert("faces", rows, space=SPACE).count == 1000
         assert store.stats().is_writable
+
+
+def test_a_database_with_damaged_pages_is_read_but_not_written_to(tmp_path):
+    with filled(tmp_path).open("r+b") as file:
+        file.seek(36)  # of the header: how many pages are free
+        file.write((5).to_bytes(4, "big"))
+    with EmbeddedStore(tmp_path) as store:
+        assert not store.stats().is_writable
+        with pytest.raises(UnavailableError, match="writes are refused"):
+            store.delete("faces", ["id1"])
+        assert len(store.get("faces", ["id1"])) == 1
+
+
+def test_a_directory_on_a_network_is_taken_only_when_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("kokeshi.index.lock.NETWORK_FILE_SYSTEMS", frozenset(file_systems()))
+    with pytest.raises(SetupError):
+        EmbeddedStore(tmp_path)
+    EmbeddedStore(tmp_path, allow_network_files=True).close()
+
+
+def file_systems():
+    with open("/proc/self/mountinfo") as file:
+        return [line.partition(" - ")[2].split()[0] for line in file]
+
+
+def test_a_backup_of_an_open_store_holds_what_was_acknowledged(tmp_path):
+    filled(tmp_path / "data")
+    with EmbeddedStore(tmp_path / "data") as store:
+        assert store.capabilities.snapshots
+        store.upsert("faces", [Item("new", np.ones(8))], space=SPACE)
+        manifest = store.backup(tmp_path / "kept")
+        store.delete("faces", ["new"])
+    assert [one.rows for one in manifest.collections] == [21]
+    restore(tmp_path / "kept", tmp_path / "again")
+    with EmbeddedStore(tmp_path / "again") as store:
+        assert store.count("faces") == 21
+    with pytest.raises(UnavailableError):
+        store.backup(tmp_path / "late")

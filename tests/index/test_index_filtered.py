@@ -116,8 +116,8 @@ class Disobedient:
     def __getattr__(self, name):
         return getattr(self._form, name)
 
-    def candidates(self, query, width, breadth=None, allowed=None):
-        return self._form.candidates(query, width, breadth)
+    def candidates_of(self, queries, width, breadth=None, allowed=None):
+        return self._form.candidates_of(queries, width, breadth)
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "panorama"])

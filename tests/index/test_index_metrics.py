@@ -62,7 +62,8 @@ def test_every_kind_finds_what_brute_force_finds(tmp_path, fill, metric, index):
         assert store.wait_idle()
         fill_rest(store, vectors)
         info = store.describe("a")
-        assert info.kind == index
+        # distances have no codes: a shortlist is taken by float32 prefixes
+        assert info.kind == ("flat" if (metric, index) == ("l2", "codes") else index)
         exact = store.search("a", queries, SearchParams(10, exact=True), space=SPACE)
         found = store.search("a", queries, SearchParams(10), space=SPACE)
     assert exact.is_exact

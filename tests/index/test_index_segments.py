@@ -194,7 +194,7 @@ def test_the_progress_of_a_build_is_told(tmp_path, clustered):
     seen = set()
     with EmbeddedStore(tmp_path, Tuning(tail_rows=1000, ef_construction=300)) as store:
         store.create(CollectionSpec("faces", SPACE, 64, index="hnsw"))
-        rows = [Item(f"id{i}", v) for i, v in enumerate(clustered(9000, 64))]
+        rows = [Item(f"id{i}", v) for i, v in enumerate(clustered(5000, 64))]
         store.upsert("faces", rows, space=SPACE)
         while not store.wait_idle(0.002):
             seen.add(store.describe("faces").progress)

@@ -7,7 +7,7 @@ import pytest
 
 from kokeshi.errors import InvalidRequestError, ItemNotFoundError
 from kokeshi.index import CollectionSpec, EmbeddedStore, Item, SearchParams, Tuning
-from kokeshi.index.filters import Equals, Exists
+from kokeshi.index.filters import And, Equals, Exists, Not, Or
 
 SPACE = "0123456789abcdef"
 TENANTS = ("", "ann", "bob")
@@ -72,6 +72,16 @@ def test_an_upsert_replaces_the_tenants_own_item(shared, clustered):
         [item] = shared.get("a", ["id7"], with_vectors=True, tenant=tenant)
         assert item.metadata["owner"] == tenant
         assert np.array_equal(item.vector, moved) == (tenant == "bob")
+
+
+@pytest.mark.parametrize("wanted", [And(()), Or((And(()),)), Not(Or(()))], ids=str)
+def test_a_filter_without_a_condition_deletes_a_named_tenant_only(faces, items, clustered, wanted):
+    for tenant in ("", "ann"):
+        faces.upsert("faces", items(clustered(5, 16)), space=SPACE, tenant=tenant)
+    with pytest.raises(InvalidRequestError, match="drop the collection"):
+        faces.delete("faces", filter=wanted)
+    assert faces.delete("faces", filter=wanted, tenant="ann").count == 5
+    assert (faces.count("faces"), faces.count("faces", tenant="ann")) == (5, 0)
 
 
 def test_a_delete_leaves_the_others_alone(shared, clustered):

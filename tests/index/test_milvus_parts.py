@@ -17,8 +17,9 @@ from kokeshi.errors import (
     UnimplementedError,
 )
 from kokeshi.index import CollectionSpec, Item
+from kokeshi.index.distributed.clock import Clock
+from kokeshi.index.distributed.keys import digest, fingerprint
 from kokeshi.index.filters import And, Equals, Within
-from kokeshi.index.milvus.clock import Clock
 from kokeshi.index.milvus.faults import GoneError, NotLoadedError, translated
 from kokeshi.index.milvus.layout import (
     indexes_of,
@@ -27,7 +28,7 @@ from kokeshi.index.milvus.layout import (
     read_layout,
     stored_name,
 )
-from kokeshi.index.milvus.rows import digest, fingerprint, keys_of, prefixes, rows_of, tenant_key
+from kokeshi.index.milvus.rows import keys_of, prefixes, rows_of, tenant_key
 from kokeshi.index.milvus.where import Where
 
 SPACE = "0123456789abcdef"

@@ -176,9 +176,9 @@ def test_a_gateway_that_was_killed_before_the_indexes_leaves_them_to_the_next(st
     real = QdrantClient.create_payload_index
     try:
         QdrantClient.create_payload_index = lambda self, **asked: made.append(asked["field_name"])
-        layout = store._layout("faces")
+        layout = store._catalogue.layout("faces")
         assert made == []
-        store._complete(layout, {"seq": None})
+        store._catalogue.complete(layout, {"seq": None})
     finally:
         QdrantClient.create_payload_index = real
     assert made == ["tenant"]

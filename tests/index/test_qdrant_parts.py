@@ -25,7 +25,8 @@ from kokeshi.errors import (
     UnimplementedError,
 )
 from kokeshi.index import CollectionSpec, Item, SearchParams
-from kokeshi.index.distributed.requests import Entry
+from kokeshi.index.distributed.clock import Clock
+from kokeshi.index.distributed.requests import Request
 from kokeshi.index.filters import And, Equals, Exists, Prefix
 from kokeshi.index.filters.qdrant import OPERATORS
 from kokeshi.index.qdrant import QdrantStore
@@ -227,11 +228,46 @@ def test_the_way_of_a_search_follows_from_its_lengths(params, source, shortlist,
     assert (plan.source, plan.shortlist > 0, plan.is_exact) == (source, shortlist, is_exact)
 
 
+class Notes(dict):
+    """A journal in memory."""
+
+    def find(self, key):
+        return self.get(key)
+
+    def note(self, entry):
+        self[entry.key] = entry
+
+
+def test_a_request_that_was_cut_short_is_written_again_under_the_same_numbers():
+    notes, clock, written = Notes(), Clock(1.0), []
+
+    def cut_short(first):
+        written.append(first)
+        raise UnavailableError("gone")
+
+    request = Request("r", "key", "content", 5)
+    with pytest.raises(UnavailableError):
+        request.once(notes, clock, before=lambda: None, write=cut_short)
+    refuse = pytest.fail
+    last = request.once(notes, clock, before=refuse, write=written.append)
+    assert written == [last - 4, last - 4]
+    assert request.once(notes, clock, before=refuse, write=refuse) == last
+
+
 def test_a_request_that_comes_with_other_items_is_refused():
-    entry = Entry("k", "content", 1, 2, is_done=True)
-    assert entry.checked("r", "content") is entry
+    notes, clock = Notes(), Clock(1.0)
+    Request("r", "key", "content", 1).once(notes, clock, before=lambda: None, write=lambda _: None)
     with pytest.raises(InvalidRequestError, match="'r'"):
-        entry.checked("r", "other")
+        Request("r", "key", "other", 1).once(notes, clock, before=pytest.fail, write=pytest.fail)
+
+
+def test_a_batch_without_a_request_id_is_written_as_often_as_it_comes():
+    notes, written = Notes(), []
+    request = Request(None, "key", "content", 1)
+    for _ in range(2):
+        request.once(notes, Clock(1.0), before=lambda: None, write=written.append)
+    assert len(written) == 2
+    assert not notes
 
 
 def test_a_store_is_a_server_or_a_path():

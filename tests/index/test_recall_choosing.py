@@ -61,6 +61,7 @@ def test_where_samples_are_too_few_it_goes_one_deeper():
     assert (pick.setting, pick.basis) == (LARGE, "likely")
     assert pick.recall.low < 0.95  # it says so
     assert by_recall(unsure, LADDER, 0.98).setting == LARGE  # none is deeper
+    assert by_recall(unsure, LADDER, 0.72).basis == "likely"  # wide intervals promise nothing
 
 
 def test_where_nothing_is_known_every_row_is_compared():

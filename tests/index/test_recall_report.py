@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from kokeshi.cli.index_tune import tune
 from kokeshi.errors import CollectionNotFoundError, InvalidRequestError, SetupError
-from kokeshi.index import CollectionSpec, EmbeddedStore, SearchParams
+from kokeshi.index import CollectionSpec, EmbeddedStore, SearchParams, Tuning
 from kokeshi.index.notes import Notes
 from kokeshi.index.recall import Effort, Measured, NotesKeeper, Sampling
 from kokeshi.index.recall.plot import draw
@@ -121,3 +121,23 @@ def test_what_cannot_be_measured_is_refused(data, tmp_path, clustered):
             run(data, "faces", "--queries", str(tmp_path / file))
     with EmbeddedStore(data) as store, pytest.raises(InvalidRequestError, match="at least 2"):
         measure(store, "faces", [])
+
+
+def test_the_recall_of_a_graph_is_not_that_of_finding_its_own_rows(tmp_path, clustered, fill):
+    vectors = clustered(4300, DIM, clusters=400)
+    tuning = Tuning(tail_rows=200, ef_prefix=20, hnsw_links=4, ef_construction=16)
+    with EmbeddedStore(tmp_path, tuning) as store:
+        store.create(CollectionSpec("a", SPACE, DIM, index="hnsw", durability="os"))
+        fill(store, "a", vectors[:4000])
+        assert store.wait_idle()
+        rng = random.Random(0)
+        rows = drawn(store, store.describe("a"), Effort(200), rng, nullcontext)
+        report = measure(store, "a", rows)
+        fresh = measure(store, "a", [Query(None, vector) for vector in vectors[4000:]])
+    declared = {point.dial: point.recall for point in report.points}
+    true = {point.dial: point.recall for point in fresh.points}
+    walks = [dial for dial in true if dial.kind == "hnsw" and true[dial].samples >= 200]
+    assert walks
+    for dial in walks:
+        assert declared[dial].value - true[dial].value <= 0.02
+    assert min(true[dial].value for dial in walks) < 0.98  # else this would show nothing

@@ -18,9 +18,7 @@ class Contestant(Peer):
         self.index.init_index(
             max_elements=len(rows), M=settings["links"], ef_construction=settings["construction"]
         )
-        self.index.add_items(
-            np.ascontiguousarray(rows), num_threads=len(os.sched_getaffinity(0))
-        )
+        self.index.add_items(np.ascontiguousarray(rows), num_threads=len(os.sched_getaffinity(0)))
         self.index.save_index(str(folder / "hnswlib"))
         return {"index_bytes": (folder / "hnswlib").stat().st_size}
 

@@ -50,9 +50,7 @@ class Contestant(Peer):
 
     def searcher(self, dial: dict[str, Any]) -> Callable[[Vectors], Sequence[int]]:
         def find(query: Vectors) -> Sequence[int]:
-            tensor = inputs_pb2.Tensor(
-                data_type=FLOAT32, shape=query.shape, data=query.tobytes()
-            )
+            tensor = inputs_pb2.Tensor(data_type=FLOAT32, shape=query.shape, data=query.tobytes())
             request = collections_pb2.SearchRequest(
                 collection=kokeshi_store.NAME,
                 queries=[inputs_pb2.Input(tensor=tensor)],

@@ -19,9 +19,7 @@ BUILD_S = 7200
 FULL_SCALE_HNSW_ROWS = Tuning().hnsw_rows
 
 
-def items(
-    rows: Vectors, shares: Sequence[int], first: int = 0
-) -> list[Item]:
+def items(rows: Vectors, shares: Sequence[int], first: int = 0) -> list[Item]:
     return [
         Item(str(first + number), vector, {"share": int(share)})
         for number, (vector, share) in enumerate(zip(rows, shares, strict=True))
@@ -53,9 +51,7 @@ class Contestant(Peer):
         start = time.perf_counter()
         for first in range(0, len(rows), BATCH):
             part = slice(first, first + BATCH)
-            self.store.upsert(
-                NAME, items(np.array(rows[part]), shares[part], first), space=SPACE
-            )
+            self.store.upsert(NAME, items(np.array(rows[part]), shares[part], first), space=SPACE)
         ingest_s = time.perf_counter() - start
         if not self.store.wait_idle(BUILD_S):
             raise TimeoutError(f"no index after {BUILD_S} s")
@@ -74,9 +70,7 @@ class Contestant(Peer):
         params = params_of(dial)
         return lambda queries: numbers(self._search(queries, params))
 
-    def ingest(
-        self, rows: Vectors, folder: Path, settings: Settings, size: int
-    ) -> list[float]:
+    def ingest(self, rows: Vectors, folder: Path, settings: Settings, size: int) -> list[float]:
         self.open(folder, settings)
         self.store.create(spec_of(settings))
         shares = shares_of(settings, len(rows))
@@ -93,9 +87,7 @@ class Contestant(Peer):
     def _search(self, queries: Vectors, params: SearchParams) -> Found:
         return self.searched.search(NAME, queries, params, space=SPACE)
 
-    def _ingested(
-        self, rows: Vectors, shares: Sequence[int], size: int
-    ) -> Iterator[float]:
+    def _ingested(self, rows: Vectors, shares: Sequence[int], size: int) -> Iterator[float]:
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
             batch = items(rows[part], shares[part], first)

@@ -52,9 +52,7 @@ class Contestant(Peer):
 
         return find
 
-    def ingest(
-        self, rows: Vectors, folder: Path, settings: Settings, size: int
-    ) -> list[float]:
+    def ingest(self, rows: Vectors, folder: Path, settings: Settings, size: int) -> list[float]:
         shares = shares_of(settings, len(rows))
         schema = _batch(rows[:1], shares, 0).schema
         table = lancedb.connect(folder / "lance").create_table(NAME, schema=schema)

@@ -87,9 +87,7 @@ class Contestant(Peer):
 
         return find
 
-    def ingest(
-        self, rows: Vectors, folder: Path, settings: Settings, size: int
-    ) -> list[float]:
+    def ingest(self, rows: Vectors, folder: Path, settings: Settings, size: int) -> list[float]:
         self._start(folder)
         self._create(settings)
         shares = shares_of(settings, len(rows))

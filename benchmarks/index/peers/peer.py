@@ -1,4 +1,4 @@
-"""What a contestant can do. Each file beside this one is a contestant, in the class `Contestant`."""
+"""What a contestant can do; each file beside this one is one, in the class `Contestant`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,9 +36,7 @@ class Peer:
         """A search of several queries (n, dim) in one call."""
         raise NotImplementedError
 
-    def ingest(
-        self, rows: Vectors, folder: Path, settings: Settings, size: int
-    ) -> list[float]:
+    def ingest(self, rows: Vectors, folder: Path, settings: Settings, size: int) -> list[float]:
         """Stores rows by batches, each as safe from power loss as it can be; seconds of each."""
         raise NotImplementedError
 

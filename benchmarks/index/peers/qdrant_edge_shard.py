@@ -66,9 +66,7 @@ class Contestant(Peer):
 
         return find
 
-    def ingest(
-        self, rows: Vectors, folder: Path, settings: Settings, size: int
-    ) -> list[float]:
+    def ingest(self, rows: Vectors, folder: Path, settings: Settings, size: int) -> list[float]:
         self._create(folder, settings)
         shares = shares_of(settings, len(rows))
         seconds = []

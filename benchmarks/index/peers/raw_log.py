@@ -10,9 +10,7 @@ from peers.peer import Peer, Settings, Vectors
 class Contestant(Peer):
     """See `Peer`; it only ingests."""
 
-    def ingest(
-        self, rows: Vectors, folder: Path, settings: Settings, size: int
-    ) -> list[float]:
+    def ingest(self, rows: Vectors, folder: Path, settings: Settings, size: int) -> list[float]:
         seconds = []
         with (folder / "log").open("wb") as log:
             for first in range(0, len(rows), size):

@@ -15,7 +15,7 @@ from kokeshi.errors import SetupError
 
 if TYPE_CHECKING:
     from kokeshi.index import Store
-    from kokeshi.index.migrate import Progress, Report
+    from kokeshi.index.migrate_report import Progress, Report
 
 STORES: Final = (
     "embedded:FOLDER, socket:FILE, milvus:http://HOST:19530, qdrant:http://HOST:6333 or "

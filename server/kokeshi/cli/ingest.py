@@ -34,6 +34,7 @@ class Filling:
         on_conflict: what to do about an id that exists ...
         skip_existing: ... unless it is to be left alone.
         on_progress: told how many pictures were dealt with.
+        tenant: whose items they become.
     """
 
     client: Client
@@ -41,6 +42,7 @@ class Filling:
     on_conflict: OnConflict = OnConflict.FAIL
     skip_existing: bool = False
     on_progress: Callable[[int], None] = lambda count: None
+    tenant: str = ""
     added: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
 
@@ -77,7 +79,8 @@ class Filling:
     def _exist(self, portion: Sequence[Picture]) -> bool:
         self.client.describe_collection(self.collection)  # else "not found" could be the collection
         try:
-            self.client.get_items(self.collection, [picture.id for picture in portion])
+            ids = [picture.id for picture in portion]
+            self.client.get_items(self.collection, ids, tenant=self.tenant)
         except NotFoundError:
             return False
         return True
@@ -99,7 +102,9 @@ class Filling:
             self.on_progress(len(portion))
 
     def _send(self, items: Sequence[NewItem]) -> None:
-        self.client.add_items(self.collection, items, on_conflict=self.on_conflict)
+        self.client.add_items(
+            self.collection, items, on_conflict=self.on_conflict, tenant=self.tenant
+        )
 
 
 def portions(pictures: Sequence[Picture], limits: Limits) -> Iterator[list[Picture]]:

@@ -99,6 +99,11 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         raise SetupError(f"{info.filename!r} cannot be unpacked: {error}") from None
 
 
+def in_folder(folder: Path) -> Iterator[Picture]:
+    """The pictures of a folder with all below it, one at a time, in the order of their names."""
+    return (picture for picture in _in_folder(folder) if _is_picture(picture.id))
+
+
 def _is_picture(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = path.name.startswith(".") or APPLE in path.parts

@@ -54,8 +54,10 @@ def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Servi
     from kokeshi.images import Limits as ImageLimits
     from kokeshi.index.notes import Notes
     from kokeshi.index.recall import Measured
+    from kokeshi.registry import discover
     from kokeshi.service import Service
     from kokeshi.service.collection_types import CollectionLimits
+    from kokeshi.service.retrieval.records import RetrievalLimits
     from kokeshi.service.types import Limits
 
     images = ImagePool(
@@ -75,6 +77,8 @@ def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Servi
         collection_limits=CollectionLimits(
             **_named(settings, CollectionLimits.__dataclass_fields__)
         ),
+        registry=discover(),
+        retrieval_limits=RetrievalLimits(**_named(settings, RetrievalLimits.__dataclass_fields__)),
     )
 
 

@@ -5,9 +5,13 @@
 `Batched` is a `Store`. A search that is alone goes through at once; those that come while it runs
 wait for it, and go as one call, led by the thread of the first of them: reading the rows once for
 many queries, and a matrix product in place of many products with a vector, is what they gain.
+
+Clients that were answered together ask again together. Where most of them are not there yet when
+the next batch begins, it waits for them a moment, which is short beside what it waited already.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -22,6 +26,8 @@ from kokeshi.index.passing import PassingStore
 from kokeshi.index.store import Found, SearchParams, Store
 
 MAX_QUERIES: Final = 64  # a pass of the scans; longer batches only make the first ones wait
+PAUSE_SHARE: Final = 0.1  # of the time of the batch before
+MAX_PAUSE_S: Final = 0.002
 # What is walked is walked query by query: one call would do on one core what two can do on two.
 WALKED: Final = frozenset({"hnsw", "ivf", "panorama"})
 
@@ -29,15 +35,16 @@ _Queries = npt.NDArray[Any]
 
 
 class _Call:
-    """A search of one caller; `turn` is open when it is answered or is to lead `batch`."""
+    """A search of one caller; `turn` is open when it is answered, or is to lead the next batch."""
 
-    __slots__ = ("batch", "error", "found", "queries", "turn")
+    __slots__ = ("error", "found", "is_leading", "pause_s", "queries", "turn")
 
     def __init__(self, queries: _Queries) -> None:
         self.queries = queries
         self.found: Found | None = None
         self.error: BaseException | None = None
-        self.batch: list[_Call] = []
+        self.is_leading = False
+        self.pause_s = 0.0
         self.turn = threading.Event()
 
 
@@ -93,29 +100,43 @@ class Batched(PassingStore):
 
     def _merged(self, name: str, queries: _Queries, params: SearchParams, space: str) -> Found:
         # equality takes True for 1, a filter does not: what it is written as tells them apart
-        alike = (replace(params, filter=None), repr(params.filter))
-        key = (name, space, *alike, queries.shape[1], queries.dtype)
+        wanted = params.filter
+        alike = params if wanted is None else (replace(params, filter=None), repr(wanted))
+        key = (name, space, alike, queries.shape[1], queries.dtype)
         call = _Call(queries)
         with self._lock:
             lane = self._lanes.get(key)
             if lane is None:
                 self._lanes[key] = deque()
-                call.batch = [call]
+                call.is_leading = True
             else:
                 lane.append(call)
         if lane is not None:
             call.turn.wait()
-        if call.batch:
-            try:
-                self._run(call.batch, name, params, space)
-            finally:
-                self._hand_on(key, call.batch, self._most(params))
+        if call.is_leading:
+            self._lead(key, call, name, params, space)
         return _result(call)
+
+    def _lead(
+        self, key: Hashable, call: _Call, name: str, params: SearchParams, space: str
+    ) -> None:
+        if call.pause_s:
+            time.sleep(call.pause_s)
+        with self._lock:
+            room = self._most(params) - len(call.queries)
+            batch = [call, *_taken(self._lanes[key], room)]
+        started_s = time.perf_counter()
+        try:
+            self._run(batch, name, params, space)
+        finally:
+            self._hand_on(key, batch, time.perf_counter() - started_s)
 
     def _run(self, batch: Sequence[_Call], name: str, params: SearchParams, space: str) -> None:
         """Answers all calls of a batch; where one is wrong, each by itself."""
         try:
-            queries = np.concatenate([call.queries for call in batch])
+            queries = batch[0].queries
+            if len(batch) > 1:
+                queries = np.concatenate([call.queries for call in batch])
             found = self.inner.search(name, queries, params, space=space)
         except BaseException as error:
             # any other error is not about the queries of one of them: they would all wait for it
@@ -128,16 +149,18 @@ class Batched(PassingStore):
         else:
             _share_out(found, batch)
 
-    def _hand_on(self, key: Hashable, batch: list[_Call], most: int) -> None:
-        """Lets the next batch begin, then tells the calls of this one."""
+    def _hand_on(self, key: Hashable, batch: Sequence[_Call], took_s: float) -> None:
+        """Lets the next batch begin, and tells the calls of this one."""
         with self._lock:
             lane = self._lanes[key]
-            following = _taken(lane, most)
-            if not following:
+            following = lane.popleft() if lane else None
+            if following is None:
                 del self._lanes[key]
-        if following:
-            following[0].batch = following
-            following[0].turn.set()
+            elif 1 + len(lane) < len(batch) / 2:
+                following.pause_s = min(MAX_PAUSE_S, PAUSE_SHARE * took_s)
+        if following is not None:
+            following.is_leading = True
+            following.turn.set()
         for call in batch[1:]:
             call.turn.set()
 

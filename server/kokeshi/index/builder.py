@@ -13,9 +13,16 @@ from kokeshi.index.collection import Collection
 from kokeshi.index.compaction import compacted
 from kokeshi.index.crash_points import crash_point
 from kokeshi.index.forms import BuildStoppedError, Form
+from kokeshi.index.gpu import gpus
 from kokeshi.index.snapshot import Snapshot
 from kokeshi.index.tuning import Tuning
-from kokeshi.index.wishes import form_length, wanted_form, wants_compaction, wants_form
+from kokeshi.index.wishes import (
+    form_length,
+    gpu_lengths,
+    wanted_form,
+    wants_compaction,
+    wants_form,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -148,17 +155,23 @@ class Builder:
         """Builds or extends the form."""
         sealed = collection.seal()
         kind = wanted_form(collection.spec, sealed, self._tuning)
-        if kind is not None:
-            collection.adopt_form(self._built(collection, sealed, kind), sealed)
+        form = self._built(collection, sealed, kind) if kind else None
+        if form is not None:
+            collection.adopt_form(form, sealed)
             self._formed.add(collection.number)
             self.builds += 1
 
-    def _built(self, collection: Collection, sealed: Snapshot, kind: str) -> Form:
+    def _built(self, collection: Collection, sealed: Snapshot, kind: str) -> Form | None:
         def tell(share: float) -> None:
             collection.progress = share
 
         parts = [segment.part(None) for segment in sealed.sealed]
         tell(0.0)
+        if kind == "gpu":
+            spec, limits = collection.spec, self._tuning.gpu
+            return gpus.GPUS.build(
+                spec, parts, gpu_lengths(spec), sealed.form, limits, self._stopped, tell
+            )
         if sealed.form is not None and sealed.form.kind == kind and kind in EXTENDED:
             return forms.extend(sealed.form, collection.geometry, parts, self._stopped, tell)
         length = form_length(collection.spec, kind)
@@ -175,7 +188,7 @@ class Builder:
                 crash_point("builder.after_segment")
         now = collection.snapshot
         sealed = [segment for segment in now.sealed if segment.token]
-        if now.form is None:
+        if now.form is None or now.form.kind == "gpu":  # sent again faster than read
             cache.drop_form()
         elif collection.number in self._formed:
             cache.write_form(now.form, now.form_seq)

@@ -65,7 +65,7 @@ def check_spec(spec: CollectionSpec) -> None:
 
 _CHOICES: Final = {
     "metric": ("cosine", "ip", "l2", "hyperbolic"),
-    "index": ("auto", "flat", "codes", "hnsw", "ivf", "panorama"),
+    "index": ("auto", "flat", "codes", "hnsw", "ivf", "panorama", "gpu"),
     "durability": ("fsync", "os"),
 }
 # FAISS compares rows with each other by the product that it compares queries with rows by; the

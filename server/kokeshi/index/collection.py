@@ -125,6 +125,12 @@ class Collection:
         with self._changing:
             self._snapshot = replace(self._snapshot, form=form, form_seq=sealed_seq(built_from))
 
+    def leave_form(self, form: Form) -> None:
+        """Searches without an index from now on, where it is this one."""
+        with self._changing:
+            if self._snapshot.form is form:
+                self._snapshot = replace(self._snapshot, form=None, form_seq=0)
+
     def seal(self) -> Snapshot:
         """Seals the segment that grows, where it has rows; the snapshot after that."""
         with self._changing:

@@ -1,11 +1,10 @@
 """The store inside this process: SQLite holds the truth, FAISS and NumPy search it."""
 
 import contextlib
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import numpy.typing as npt
 
@@ -14,16 +13,19 @@ from kokeshi.errors import (
     CollectionNotFoundError,
     UnavailableError,
 )
-from kokeshi.index import checks, listing, writes
+from kokeshi.index import checks, listing
 from kokeshi.index.answer import StaleError, answer
 from kokeshi.index.backup import Manifest, Progress, backup
 from kokeshi.index.builder import Builder
 from kokeshi.index.cache import Cache
+from kokeshi.index.capabilities import CAPABILITIES
 from kokeshi.index.collection import Collection
 from kokeshi.index.filters import Filter
+from kokeshi.index.gpu import gpus
+from kokeshi.index.gpu.form import GpuForm
 from kokeshi.index.loader import load_all
 from kokeshi.index.lock import DirectoryLock
-from kokeshi.index.schema import DATABASE
+from kokeshi.index.schema import sizes
 from kokeshi.index.store import (
     NO_TENANT,
     Capabilities,
@@ -36,20 +38,10 @@ from kokeshi.index.store import (
     SearchParams,
     StoreStats,
 )
-from kokeshi.index.truth import Truth, Written
+from kokeshi.index.truth import Truth
 from kokeshi.index.tuning import Tuning
 from kokeshi.index.writer import Job, Writer
-
-CAPABILITIES: Final = Capabilities(
-    metrics=frozenset({"cosine", "ip", "l2", "hyperbolic"}),
-    kinds=frozenset({"auto", "flat", "codes", "hnsw", "ivf", "panorama"}),
-    filters=frozenset({"eq", "in", "range", "exists", "prefix", "geo", "and", "or", "not"}),
-    durable=True,
-    read_your_writes=True,
-    request_ids=True,
-    exact=True,
-    snapshots=True,
-)
+from kokeshi.index.writes import Writing
 
 
 class EmbeddedStore:
@@ -88,6 +80,8 @@ class EmbeddedStore:
             group_rows=self._tuning.group_rows,
             refusal=self._truth.refusal,
         )
+        self._writing = Writing(self._truth, self._writer, self._builder, self._tuning)
+        gpus.GPUS.when_lost(self._leave_lost)
         for collection in self._collections.values():
             self._builder.consider(collection)
 
@@ -184,17 +178,8 @@ class EmbeddedStore:
         collection = self._serving(name)
         checks.check_same_space(collection.spec, space)
         checks.check_request_id(request_id)
-        batch = writes.batch_of(collection, items, tenant)
-        work = writes.upsert(
-            self._truth,
-            collection.number,
-            batch,
-            add_only=add_only,
-            request_id=request_id,
-            requests_kept=self._tuning.requests_kept,
-        )
-        return self._write(
-            collection, work, functools.partial(batch.show, collection), len(batch.rows)
+        return self._writing.upsert(
+            collection, items, tenant=tenant, add_only=add_only, request_id=request_id
         )
 
     def delete(
@@ -207,12 +192,7 @@ class EmbeddedStore:
     ) -> Receipt:
         """See `Store.delete`."""
         collection = self._serving(name)
-        work = writes.delete(self._truth, collection, ids, filter, tenant)
-
-        def publish(written: Written) -> None:
-            collection.apply(written.seq, None, None, [], written.removed)
-
-        return self._write(collection, work, publish, len(ids or [""]))
+        return self._writing.delete(collection, ids, filter, tenant)
 
     def get(
         self,
@@ -286,9 +266,14 @@ class EmbeddedStore:
         snapshot = collection.snapshot
         return snapshot.counted(snapshot.allowed(tenant, filter))
 
+    def tenants(self, name: str) -> list[str]:
+        """Names of the tenants that have items, ascending; "" is nobody's."""
+        return self._serving(name).snapshot.peopled()
+
     def stats(self) -> StoreStats:
         """See `Store.stats`."""
         infos = self.collections()
+        database_bytes, wal_bytes = sizes(self._directory)
         return StoreStats(
             collections=len(infos),
             items=sum(info.count for info in infos),
@@ -296,10 +281,18 @@ class EmbeddedStore:
             commits=self._writer.commits,
             index_builds=self._builder.builds,
             cache_rejections=self._rejected_caches,
-            database_bytes=_size(self._directory / DATABASE),
-            wal_bytes=_size(self._directory / f"{DATABASE}-wal"),
+            database_bytes=database_bytes,
+            wal_bytes=wal_bytes,
             is_writable=self._writer.is_writable,
         )
+
+    def _leave_lost(self) -> None:
+        """Searches what a lost GPU held on the CPU, by scans until another index is built."""
+        for collection in list(self._collections.values()):
+            form = collection.snapshot.form
+            if isinstance(form, GpuForm) and form.is_lost:
+                collection.leave_form(form)
+                self._builder.consider(collection)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -316,22 +309,3 @@ class EmbeddedStore:
         collection = self._named(name)
         collection.check_serving()
         return collection
-
-    def _write(
-        self,
-        collection: Collection,
-        work: Callable[[], Written],
-        publish: Callable[[Written], None],
-        rows: int,
-    ) -> Receipt:
-        is_fsynced = collection.spec.durability == "fsync"
-        written: Written = self._writer.run(Job(work, publish, rows, is_fsynced))
-        self._builder.consider(collection)
-        return Receipt(written.seq, written.count, is_fsynced)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

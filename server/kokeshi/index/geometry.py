@@ -106,8 +106,7 @@ class Geometry:
         """Prefix of one query, (dimension,) float64, unit norm under cosine.
 
         Under the hyperbolic metric (dim + 1,): sqrt(c) qs and then q0, so that a row x with the
-        factor a scores a (x.query[:-1] - query[-1]) but for what all rows share, and
-        `lifted` rows score by their inner product with it.
+        factor a scores a (x.query[:-1] - query[-1]) but for what all rows share.
         """
         prefix = query[:dimension].astype(np.float64)
         if self.metric == "cosine":
@@ -121,12 +120,6 @@ class Geometry:
     def length_of(self, query: Doubles) -> int:
         """The trained length that a query made by `query` compares at."""
         return len(query) - 1 if self.metric == "hyperbolic" else len(query)
-
-    def lifted(self, matrix: Vector) -> Vector:
-        """Rows of a Poincare ball for an index of inner products, (n, dim + 1) float32."""
-        doubles = matrix.astype(np.float64)
-        factors = 2 / (1 - self.curvature * np.square(doubles).sum(axis=1, keepdims=True))
-        return np.concatenate([factors * doubles, 1 - factors], axis=1).astype(np.float32)
 
     def compare(self, vectors: Vector, query: Doubles) -> Doubles:
         """Scores, larger is nearer: similarity, or the distance negated.

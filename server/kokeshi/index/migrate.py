@@ -8,9 +8,9 @@ goes on where it was, and pages that come twice are stored once. Nothing is dele
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from kokeshi.errors import (
     AlreadyExistsError,
@@ -20,10 +20,10 @@ from kokeshi.errors import (
 )
 from kokeshi.index.comparing import Difference, Side, compare, differences, digest_of
 from kokeshi.index.distributed.keys import digest_of_bytes
+from kokeshi.index.migrate_report import MAX_NAMED, Meter, Progress, Report
 from kokeshi.index.migrate_state import Place, State, load
 from kokeshi.index.store import NO_TENANT, CollectionSpec, Item, Store
 
-MAX_NAMED: Final = 20  # differences that a report names
 ROUNDS: Final = 10
 SETTLING: Final = 20  # times that new writes are fetched before all is compared again
 
@@ -34,53 +34,6 @@ class ListsTenants(Protocol):
 
     def tenants(self, name: str) -> list[str]:
         """Tenants that have items."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a migration is.
-
-    Attributes:
-        phase: what is being done.
-        done: rows, of this phase and run.
-        total: rows of the source when the phase began.
-        rows_per_s: of this phase.
-    """
-
-    phase: Literal["copy", "compare"]
-    done: int
-    total: int
-    rows_per_s: float
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a migration did and found.
-
-    Attributes:
-        spec: of the collection at the target.
-        rows: in the source, of all tenants.
-        copied: rows written by this run.
-        removed: rows that the source had deleted meanwhile, removed from the target.
-        is_same: every row was compared and is the same; users may be switched to the target.
-        differences: the first of what is not the same, and was not mended.
-        difference_count: all of it.
-        seconds: of this run.
-    """
-
-    spec: CollectionSpec
-    rows: int
-    copied: int
-    removed: int
-    is_same: bool
-    differences: tuple[Difference, ...]
-    difference_count: int
-    seconds: float
-
-    @property
-    def rows_per_s(self) -> float:
-        """Rows copied a second, comparisons included."""
-        return self.copied / max(self.seconds, 1e-9)
 
 
 class Migration:
@@ -212,7 +165,7 @@ class Migration:
         are_right = [self._copy(*pair, meter, is_checked=is_checked) for pair in sides]
         return all(are_right)
 
-    def _copy(self, source: Side, target: Side, meter: "Meter", *, is_checked: bool) -> bool:
+    def _copy(self, source: Side, target: Side, meter: Meter, *, is_checked: bool) -> bool:
         place = self._state.place(source.tenant)
         is_right, latest = True, place.seq
         while True:
@@ -297,22 +250,6 @@ class Migration:
             if self._copied == before:
                 return all(source.count() == target.count() for source, target in self._sides())
         return False
-
-
-class Meter:
-    """Counts rows of a phase, and tells."""
-
-    def __init__(
-        self, phase: Literal["copy", "compare"], tell: Callable[[Progress], None], total: int
-    ) -> None:
-        self._phase, self._tell, self._total = phase, tell, total
-        self._done, self._started = 0, time.monotonic()
-
-    def add(self, rows: int) -> None:
-        """Rows that are done."""
-        self._done += rows
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        self._tell(Progress(self._phase, self._done, self._total, self._done / seconds))
 
 
 def spec_for(target: Store, spec: CollectionSpec, name: str) -> CollectionSpec:

@@ -95,7 +95,7 @@ def _by_form(
         width = params.k + EXACT_MARGIN
         return Plan(form.kind, params.k, final, form.first, width, is_exact=True)
     if form.kind != "hnsw":
-        width = shortlist_rows(params, tuning)
+        width = params.shortlist or max(tuning.lists_rows, tuning.lists_per_k * params.k)
         return Plan(form.kind, params.k, final, form.first, width, params.breadth or 0)
     width = _walk_rows(params, tuning, is_prefix=form.first != final)
     breadth = max(width, params.breadth or tuning.ef_search)

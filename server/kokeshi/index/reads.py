@@ -174,19 +174,6 @@ class Reads:
         """
         return self._walk(_ROWS, collection, self.last_up_to(collection, seq), chunk_rows, read_row)
 
-    def metadata_of(
-        self, collection: int, upto_seq: int, chunk_rows: int
-    ) -> Iterator[list[RowHead]]:
-        """Rows of every tenant that writes up to `upto_seq` made, without vectors, in order.
-
-        Raises:
-            DamagedRowError: a checksum does not match.
-        """
-        for chunk in self._walk(_HEADS, collection, 0, chunk_rows, read_head):
-            yield [head for head in chunk if head.seq <= upto_seq]
-            if chunk[-1].seq > upto_seq:
-                return
-
     def row_numbers(self, collection: int, first: int, last: int) -> Ids:
         """Numbers of the rows that live, ascending, of those from one number to another."""
         with self.reading() as connection:

@@ -172,6 +172,11 @@ def open_still(path: Path) -> Any:  # noqa: ANN401 - apsw is untyped
     return connection
 
 
+def sizes(directory: Path) -> tuple[int, int]:
+    """Bytes of a database and of its log."""
+    return _bytes(directory / DATABASE), _bytes(directory / f"{DATABASE}-wal")
+
+
 def lay_out(connection: Any) -> None:  # noqa: ANN401 - apsw is untyped
     """Settings that a file takes when its first page is written."""
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -197,3 +202,10 @@ def create_tables(connection: Any) -> None:  # noqa: ANN401 - apsw is untyped
 
 def _has_tables(connection: Any) -> bool:  # noqa: ANN401 - apsw is untyped
     return bool(connection.execute("SELECT count(*) FROM sqlite_schema").get)
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -139,8 +139,8 @@ def _by_form(
     allowed = snapshot.mask_of(masks, form.size)
     beside = _beside(geometry, snapshot, masks, firsts, plan)
     rankings = []
-    for first, final, newer in zip(firsts, finals, beside, strict=True):
-        older = _walk(form, first, plan, allowed)
+    walked = _walked(form, firsts, plan, allowed)
+    for older, final, newer in zip(walked, finals, beside, strict=True):
         if older is None:
             rankings += _exact(geometry, parts, [final], plan.k)
             continue
@@ -149,17 +149,19 @@ def _by_form(
     return rankings
 
 
-def _walk(form: Form, query: Doubles, plan: Plan, allowed: Mask | None) -> Positions | None:
+def _walked(
+    form: Form, queries: Sequence[Doubles], plan: Plan, allowed: Mask | None
+) -> list[Positions | None]:
     """Candidates of a form that may be found, ascending; None where it fails to find enough."""
-    found = np.unique(form.candidates(query, plan.width, plan.breadth or None, allowed))
-    there = form.size
+    there = form.size if allowed is None else int(np.count_nonzero(allowed))
+    # part of a graph may be out of reach, and the lists that are scanned may hold too few
+    wanted = min(plan.width if form.kind == "hnsw" else plan.k, there)
+    all_found = form.candidates_of(queries, plan.width, plan.breadth or None, allowed)
+    found = [np.unique(each) for each in all_found]
     if allowed is not None:
         # not every engine obeys its selector
-        found = found[allowed[found]]
-        there = int(np.count_nonzero(allowed))
-    # part of a graph may be out of reach, and the lists that are scanned may hold too few
-    wanted = plan.width if form.kind == "hnsw" else plan.k
-    return found if len(found) >= min(wanted, there) else None
+        found = [each[allowed[each]] for each in found]
+    return [each if len(each) >= wanted else None for each in found]
 
 
 def _beside(

@@ -16,7 +16,7 @@ from kokeshi.index.filters import Filter
 
 Vector = npt.NDArray[np.float32]
 Metric = Literal["cosine", "ip", "l2", "hyperbolic"]
-IndexKind = Literal["auto", "flat", "codes", "hnsw", "ivf", "panorama"]
+IndexKind = Literal["auto", "flat", "codes", "hnsw", "ivf", "panorama", "gpu"]
 Durability = Literal["fsync", "os"]
 
 NO_TENANT: Final = ""
@@ -61,9 +61,10 @@ class CollectionSpec:
         metric: "cosine" normalises; "ip" is the inner product of vectors as given; "hyperbolic" is
             the distance in the Poincare ball of `curvature`, whose vectors lie inside it.
         index: "auto" chooses by size, dimensions and metric; the others pin: "flat" compares every
-            row in float32, "codes" scans int8 prefixes and ranks a shortlist again, "hnsw" walks a
-            graph over a prefix, "ivf" scans lists of RaBitQ codes, "panorama" is exact and gives up
-            rows early.
+            row in float32, "codes" scans int8 prefixes and ranks a shortlist again (under "l2",
+            which has no codes, float32 prefixes: that is told as "flat"), "hnsw" walks a graph over
+            a prefix, "ivf" scans lists of RaBitQ codes, "panorama" is exact and gives up rows
+            early, "gpu" compares every row in float16 on a GPU where there is one.
         durability: "fsync" acknowledges a write when it is on the disk, "os" when the operating
             system has it (safe against the process's death, not against power loss).
         graph_dimension: trained prefix that an HNSW graph is built on; None chooses.
@@ -156,7 +157,7 @@ class Route:
     """How a search went, for `explain` and for the statistics of recall.
 
     Attributes:
-        kind: "flat", "codes", "hnsw", "ivf", "panorama", or a remote store's own word.
+        kind: "flat", "codes", "hnsw", "ivf", "panorama", "gpu", or a remote store's own word.
         first: length that candidates were taken at.
         shortlist: candidates per query that were ranked again; 0: none were.
         breadth: see `SearchParams`; 0: nothing was walked.

@@ -3,6 +3,7 @@
 from typing import Final
 
 from kokeshi.index.geometry import Geometry
+from kokeshi.index.gpu import gpus
 from kokeshi.index.kernels import are_coded
 from kokeshi.index.snapshot import Snapshot
 from kokeshi.index.store import CollectionSpec
@@ -33,8 +34,12 @@ def wanted_form(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> str
     """Kind of the form that a collection should have; None: it is scanned."""
     if spec.index in FORMS:
         return spec.index if snapshot.count > tuning.tail_rows else None
+    if snapshot.count > tuning.tail_rows and gpus.GPUS.suits(
+        spec, snapshot.rows, gpu_lengths(spec), tuning.gpu
+    ):
+        return "gpu"
     is_large = snapshot.count > max(tuning.tail_rows, tuning.hnsw_rows - 1)
-    is_free = spec.index == "auto" and spec.metric != "hyperbolic"
+    is_free = spec.index in {"auto", "gpu"} and spec.metric != "hyperbolic"
     return "hnsw" if is_free and is_large else None
 
 
@@ -43,6 +48,12 @@ def form_length(spec: CollectionSpec, kind: str) -> int:
     if kind != "hnsw":
         return spec.dim
     return spec.graph_dimension or candidate_dimension(Geometry.of(spec))
+
+
+def gpu_lengths(spec: CollectionSpec) -> tuple[int, ...]:
+    """Lengths that a form on GPUs may have: the full one, or where that is too large a shorter."""
+    least = candidate_dimension(Geometry.of(spec))
+    return tuple(length for length in reversed(spec.trained) if length >= least)
 
 
 def wants_form(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> bool:

@@ -31,7 +31,7 @@ def test_the_client_asks_as_the_service_is_asked(doors, client):
         5 * int(digit.label), abs=1
     )
     assert len(client.associate("digits", id=doors.stored[0].id, k=7).weights) == 7
-    answer = client.ask_retriever("digits", "neighbour_vote", digit.data, k=10)
+    answer = client.ask_retriever("digits", digit.data, retriever="neighbour_vote", k=10)
     assert answer.answer["label"] == digit.label
     assert len(answer.neighbours) == 10
     with pytest.raises(InvalidRequestError, match="input"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kokeshi import metrics
-from kokeshi.service.inputs import Image
+from kokeshi.service.inputs import Image, Tensor
 from kokeshi.service.retrieval.keeping import ROTATION
 from kokeshi.service.retrieval.records import Question
 from kokeshi.service.types import NewItem, OnConflict
@@ -127,6 +127,8 @@ def test_queries_of_a_newer_model_search_an_old_collection(doors):
     digit = doors.queries[0]
     asked = rpb.AskRetrieverRequest(collection="digits", input=digit.input, model="digits", k=10)
     assert doors.retrieval.Vote(asked).label == digit.label
+    found = doors.run(doors.service.search("digits", [Image(digit.data)], k=5, model="digits"))
+    assert found.results[0][0].metadata["label"] == digit.label
 
 
 def test_a_rotated_collection_orders_its_dimensions(doors):
@@ -156,6 +158,15 @@ def test_a_rotated_collection_orders_its_dimensions(doors):
     digit = doors.queries[0]
     short = rpb.AskRetrieverRequest(collection="turned", input=digit.input, dimension=8, k=10)
     assert doors.retrieval.Vote(short).label == digit.label
+    found = doors.run(doors.service.search("turned", [Image(digit.data)], k=10))
+    assert [hit.id for hit in found.results[0]] == list(answers["plain"])
+    more = NewItem("more", Image(digit.data), digit.metadata)
+    doors.run(doors.service.add_items("turned", [more]))
+    found = doors.run(doors.service.search("turned", [Image(digit.data)], k=1)).results[0][0]
+    assert (found.id, found.score) == ("more", pytest.approx(1))
+    vector = Tensor(doors.run(doors.service.embed("digits", [Image(digit.data)])).vectors[0].values)
+    found = doors.run(doors.service.search("turned", [vector], k=1, space=plain.space))
+    assert found.results[0][0].id == "more"
     way = doors.service.retrieval._keeper.way(ROTATION, "turned", plain.space, turned.space)
     stored = {
         name: doors.run(doors.service.get_items(name, [doors.stored[0].id], with_vectors=True))[0]

@@ -100,17 +100,6 @@ def test_newer_rows_are_those_of_later_writes(home):
         assert home.truth.census(start, last) == (len(rows), int((rows - start).sum()))
 
 
-def test_metadata_comes_without_vectors_and_ends_at_a_write(home):
-    faces = home.create()
-    for n in range(10):
-        home.put(faces, [2 * n, 2 * n + 1], tenant=str(n % 2))
-    heads = [head for chunk in home.truth.metadata_of(faces, 6, 4) for head in chunk]
-    assert [head.id for head in heads] == [f"id{n}" for n in range(12)]
-    assert {head.tenant for head in heads} == {"0", "1"}
-    assert not hasattr(heads[0], "vector")
-    assert list(home.truth.metadata_of(faces, 0, 4)) in ([], [[]])
-
-
 def test_the_origin_of_an_item_is_kept_and_checked(home, number):
     faces = home.create()
     (row,) = new_rows(["a"], [b"{}"], ["fedcba9876543210"], number(1)[None])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
 import orjson
@@ -20,6 +20,21 @@ from kokeshi.v1.retrieval_pb2_grpc import RetrievalStub
 A = TypeVar("A", bound=typed.Answer)
 Value = str | int | float | bool
 Empty: Mapping[str, Any] = {}
+
+
+class QuestionWords(TypedDict, total=False):
+    """What more a query says; see `kokeshi.service.retrieval.records.Question`."""
+
+    id: str
+    retriever: str
+    fitted: str
+    k: int
+    dimension: int
+    settings: Mapping[str, Any]
+    tenant: str
+    filter: Mapping[str, Any]
+    model: str
+    space: str
 
 
 class RetrievalClient:
@@ -85,10 +100,10 @@ class RetrievalClient:
         self._call(self._retrieval.DeleteFitted, request)
 
     def ask_retriever(
-        self, collection: str, retriever: str, query: Asked | None = None, **options: Any
+        self, collection: str, query: Asked | None = None, **options: Unpack[QuestionWords]
     ) -> records.Answered:
-        """What a retriever says of a query's neighbours; `options` are those of `question`."""
-        request = question(collection, query, retriever=retriever, **options)
+        """What a retriever, which the options name, says of a query's neighbours."""
+        request = question(collection, query, options)
         told = self._call(self._retrieval.AskRetriever, request)
         return _record(records.Answered, told)
 
@@ -100,12 +115,12 @@ class RetrievalClient:
         against_id: str = "",
         field: str = "",
         value: Value | None = None,
-        **options: Any,
+        **options: Unpack[QuestionWords],
     ) -> typed.Verified:
         """Whether a query is the same as an item, or as all items whose field has a value."""
         request = message(
             rpb.VerifyRequest,
-            question=question(collection, query, **options),
+            question=question(collection, query, options),
             against_id=against_id,
             field=field,
             value_json="" if value is None else orjson.dumps(value).decode(),
@@ -114,22 +129,26 @@ class RetrievalClient:
         told["verdict"] = told["verdict"].removeprefix("VERDICT_").lower()
         return typed.Verified.model_validate(told)
 
-    def locate(self, collection: str, query: Asked | None = None, **options: Any) -> typed.Located:
+    def locate(
+        self, collection: str, query: Asked | None = None, **options: Unpack[QuestionWords]
+    ) -> typed.Located:
         """Where a picture was taken, by the places of its neighbours."""
         return self._typed(typed.Located, self._retrieval.Locate, collection, query, options)
 
-    def vote(self, collection: str, query: Asked | None = None, **options: Any) -> typed.Voted:
+    def vote(
+        self, collection: str, query: Asked | None = None, **options: Unpack[QuestionWords]
+    ) -> typed.Voted:
         """The label that the neighbours vote for."""
         return self._typed(typed.Voted, self._retrieval.Vote, collection, query, options)
 
     def recognise(
-        self, collection: str, query: Asked | None = None, **options: Any
+        self, collection: str, query: Asked | None = None, **options: Unpack[QuestionWords]
     ) -> typed.Recognised:
         """Whether a query is like anything that is stored."""
         return self._typed(typed.Recognised, self._retrieval.Recognise, collection, query, options)
 
     def associate(
-        self, collection: str, query: Asked | None = None, **options: Any
+        self, collection: str, query: Asked | None = None, **options: Unpack[QuestionWords]
     ) -> typed.Associated:
         """The pattern that a query recalls, with its energy."""
         return self._typed(typed.Associated, self._retrieval.Associate, collection, query, options)
@@ -140,9 +159,9 @@ class RetrievalClient:
         method: Callable[..., Any],
         collection: str,
         query: Asked | None,
-        options: Mapping[str, Any],
+        options: QuestionWords,
     ) -> A:
-        told = _plain(self._call(method, question(collection, query, **options)))
+        told = _plain(self._call(method, question(collection, query, options)))
         told.setdefault("place", None)  # what may be missing of a place, a label or a score
         told.setdefault("label", None)
         told.setdefault("score", None)
@@ -262,35 +281,21 @@ class RetrievalClient:
 
 
 def question(
-    collection: str,
-    query: Asked | None = None,
-    *,
-    id: str | None = None,
-    retriever: str = "",
-    fitted: str = "",
-    k: int | None = None,
-    dimension: int | None = None,
-    settings: Mapping[str, Any] = Empty,
-    tenant: str = "",
-    filter: Mapping[str, Any] | None = None,
-    model: str = "",
-    space: str = "",
+    collection: str, query: Asked | None, options: QuestionWords
 ) -> rpb.AskRetrieverRequest:
     """A query to a retriever: an input, or the id of an item."""
+    words: dict[str, Any] = {**options}
+    texts = {
+        f"{name}_json": json_text(words.pop(name))
+        for name in ("settings", "filter")
+        if words.get(name) is not None
+    }
     return message(
         rpb.AskRetrieverRequest,
         collection=collection,
         input=None if query is None else requests.one_input(query),
-        id=id,
-        retriever=retriever,
-        fitted=fitted,
-        k=k,
-        dimension=dimension,
-        settings_json=json_text(settings),
-        tenant=tenant,
-        filter_json=None if filter is None else json_text(filter),
-        model=model,
-        space=space,
+        **words,
+        **texts,
     )
 
 
@@ -330,21 +335,24 @@ def _transfer(told: rpb.Transfer) -> records.Transfer:
 R = TypeVar("R")
 
 
-def _record(kind: type[R], told: Message, **missing: Any) -> R:
-    """A message as the record of the service that has the same fields; `_json` ones are read."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
-    found = dict(missing)
+def _record(record: type[R], told: Message, **missing: str | None) -> R:
+    """A message as the record of the service that has the same fields; `_json` ones are read.
+
+    `missing` stands in for what a message leaves out.
+    """
+    names = {field.name for field in fields(record)}  # type: ignore[arg-type]  # all are dataclasses
+    given = {field.name for field, _ in told.ListFields()}
+    found: dict[str, Any] = dict(missing)
     for field in told.DESCRIPTOR.fields:
-        value = getattr(told, field.name)
         name = field.name.removesuffix("_json")
-        if field.has_presence and not told.HasField(field.name):
-            continue
-        if name != field.name:
-            value = orjson.loads(value)
-        elif field.label == field.LABEL_REPEATED:
-            value = tuple(value)
-        found[name] = value
-    return kind(**{name: value for name, value in found.items() if name in names})
+        if name in names and not (field.has_presence and field.name not in given):
+            value = getattr(told, field.name)
+            found[name] = orjson.loads(value) if name != field.name else _own(value)
+    return record(**found)
+
+
+def _own(value: Any) -> Any:  # noqa: ANN401 - a scalar, or a list of them
+    return value if isinstance(value, str | int | float) else tuple(value)
 
 
 def _plain(told: Message) -> dict[str, Any]:

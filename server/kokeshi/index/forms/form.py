@@ -4,7 +4,7 @@ Adding to an index while it is searched crashes the process, and adding to one t
 a file aborts it; so a form that grows is a copy.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -59,6 +59,15 @@ class Form(Protocol):
             allowed: (size,) bool, rows that may be found; None: all.
         """
 
+    def candidates_of(
+        self,
+        queries: Sequence[Doubles],
+        width: int,
+        breadth: int | None = None,
+        allowed: Mask | None = None,
+    ) -> list[Positions]:
+        """The same for several queries."""
+
 
 @dataclass(frozen=True, eq=False)
 class FaissForm:
@@ -99,6 +108,16 @@ class FaissForm:
         _, found = self.index.search(line(query), min(width, max(1, self.size)), params=params)
         # -1 stands where fewer were found
         return np.sort(found[0][found[0] >= 0]).astype(np.intp, copy=False)
+
+    def candidates_of(
+        self,
+        queries: Sequence[Doubles],
+        width: int,
+        breadth: int | None = None,
+        allowed: Mask | None = None,
+    ) -> list[Positions]:
+        """See `Form`."""
+        return [self.candidates(query, width, breadth, allowed) for query in queries]
 
     def _params(self, faiss: Any, width: int, breadth: int, selector: Any) -> Any:  # noqa: ANN401 - FAISS is untyped
         raise NotImplementedError

@@ -1,1 +1,11 @@
-"""Collections on GPUs: a form whose rows FAISS holds there in float16, and who may speak to it."""
+"""Collections on GPUs: a form whose rows FAISS holds there in float16, and who may speak to it.
+
+    gpus     which collections GPUs hold, and what is done when one is lost
+    building sends rows, shard by shard
+    form     asks for candidates and drops what may not be found
+    owner    the one thread that speaks to a GPU, and its queue
+    device   the only code that calls FAISS's GPU classes
+    probe    asks in another process which GPUs work
+
+What imports `tuning` may not be imported here: the limits are part of it.
+"""

@@ -100,7 +100,7 @@ class Gpus:
 
     def when_lost(self, call: Callable[[], None]) -> None:
         """Has a bound method called when a GPU was lost, for as long as its object lives."""
-        self._watchers.add(weakref.WeakMethod(call))
+        self._watchers.add(weakref.WeakMethod(call, self._watchers.discard))
 
     def close(self) -> None:
         """Ends all threads and forgets the GPUs; they are looked for again when asked for."""
@@ -120,9 +120,7 @@ class Gpus:
     def _tell(self) -> None:
         for watcher in list(self._watchers):
             call = watcher()
-            if call is None:
-                self._watchers.discard(watcher)
-            else:
+            if call is not None:
                 call()
 
 

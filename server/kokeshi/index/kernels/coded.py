@@ -13,7 +13,7 @@ from kokeshi.index.kernels.runs import Bytes, Run
 from kokeshi.index.kernels.selection import Chosen, best
 from kokeshi.index.store import Vector
 
-ALONE_BYTES: Final = 2**19  # the calling thread has read them before another has woken up
+ALONE_BYTES: Final = 2**20  # the calling thread has read them before others are at work
 # A run hands on its share of the k best, times this, and some more: to keep all k of every run
 # costs as much as the products. One that may hold more is scanned again for k.
 SURPLUS: Final = 2

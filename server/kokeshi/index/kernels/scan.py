@@ -25,7 +25,7 @@ SPANS_PER_THREAD: Final = 8  # so that all threads end together ...
 SPAN_ROWS: Final = 2048  # ... but no fewer rows in one
 SPAN_SCORES: Final = 2**19  # that one task computes for all its queries: they stay in the cache
 QUERIES_PER_PASS: Final = 64
-ALONE_BYTES: Final = 2**20  # the calling thread has read them before another has woken up
+ALONE_BYTES: Final = 4 * 2**20  # the calling thread has read them before others are at work
 
 
 class Shortlist(NamedTuple):

@@ -1,34 +1,11 @@
 """Which requests were made already, in a collection of Milvus that all gateways share."""
 
-from dataclasses import dataclass
-from typing import Final
-
-from kokeshi.errors import CollectionNotFoundError, InvalidRequestError
+from kokeshi.errors import CollectionNotFoundError
+from kokeshi.index.distributed.keys import KEY_CHARACTERS
+from kokeshi.index.distributed.requests import DAY_S, Entry
 from kokeshi.index.milvus.client import STRONG, Client, Raw
 from kokeshi.index.milvus.faults import NotLoadedError
-from kokeshi.index.milvus.layout import KEY_CHARACTERS, MIN_DIM, REQUESTS, Layout
-from kokeshi.index.milvus.rows import digest
-
-DAY_S: Final = 86_400
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A request with an id.
-
-    Attributes:
-        key: of the request.
-        content: fingerprint of its items.
-        seq: the first number that its rows got.
-        count: rows.
-        is_done: they are written.
-    """
-
-    key: str
-    content: str
-    seq: int
-    count: int
-    is_done: bool
+from kokeshi.index.milvus.layout import MIN_DIM, REQUESTS
 
 
 class Journal:
@@ -42,13 +19,8 @@ class Journal:
         self._client = client
         self._kept_s = kept_s
 
-    def find(self, layout: Layout, tenant: str, request_id: str, content: str) -> Entry | None:
-        """The entry of a request that was made before.
-
-        Raises:
-            InvalidRequestError: it was made with other items.
-        """
-        key = self.key(layout, tenant, request_id)
+    def find(self, key: str) -> Entry | None:
+        """See `kokeshi.index.distributed.requests.Journal`."""
         rows = self._call(
             "query",
             filter=f'key == "{key}"',
@@ -58,20 +30,12 @@ class Journal:
         )
         if not rows:
             return None
-        entry = Entry(**{name: rows[0][name] for name in Entry.__dataclass_fields__})
-        if entry.content != content:
-            raise InvalidRequestError(f"request id {request_id!r} was used with other items")
-        return entry
+        return Entry(**{name: rows[0][name] for name in Entry.__dataclass_fields__})
 
     def note(self, entry: Entry) -> None:
-        """Writes an entry in the place of an earlier one."""
+        """See `kokeshi.index.distributed.requests.Journal`."""
         row = {**vars(entry), "nothing": [0.0] * MIN_DIM}
         self._call("upsert", data=[row])
-
-    @staticmethod
-    def key(layout: Layout, tenant: str, request_id: str) -> str:
-        """Key of a request: one tenant's, in one collection."""
-        return digest(layout.name, layout.made, tenant, request_id)
 
     def _call(self, method: str, **arguments: Raw) -> Raw:
         try:

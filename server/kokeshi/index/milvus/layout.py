@@ -5,27 +5,22 @@ Nothing is kept anywhere else, so that every gateway finds the collections of al
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import orjson
-
 from kokeshi.errors import UnavailableError, UnimplementedError
+from kokeshi.index.distributed import settings
+from kokeshi.index.distributed.keys import KEY_CHARACTERS
+from kokeshi.index.distributed.ranking import shortlist_dimension
 from kokeshi.index.store import CollectionSpec
 
 PREFIX: Final = "kokeshi_"
 REQUESTS: Final = "kokeshi_REQUESTS"  # upper case: no collection's name has it
-PROPERTY: Final = "kokeshi.collection"
-LAYOUT_FORMAT: Final = 1
 MIN_DIM: Final = 2  # of Milvus's float vectors
-KEY_CHARACTERS: Final = 32
 MAX_ID_BYTES: Final = 1024  # MAX_ID_CHARACTERS of four bytes each
 MAX_ORIGIN_BYTES: Final = 64
 METRICS: Final = {"cosine": "COSINE", "ip": "IP", "l2": "L2"}
 KINDS: Final = frozenset({"auto", "flat", "hnsw"})
-# On hard data a quarter of 1024 floats and 400 rows keep 99.7 % of the neighbours, an eighth 97 %.
-SHORTLIST_DIMENSION: Final = 64
-SHORTLIST_SHARE: Final = 0.25
 
 
 Schema = Any  # pymilvus has no types
@@ -64,14 +59,8 @@ class Layout:
 
     def properties(self) -> dict[str, str]:
         """What is stored beside the collection."""
-        values = {
-            "format": LAYOUT_FORMAT,
-            "spec": asdict(self.spec),
-            "made": self.made,
-            "prefix": self.prefix,
-            "partitions": self.partitions,
-        }
-        return {PROPERTY: orjson.dumps(values).decode()}
+        more = {"made": self.made, "prefix": self.prefix, "partitions": self.partitions}
+        return {settings.PROPERTY: settings.written(self.spec, **more)}
 
 
 def stored_name(name: str) -> str:
@@ -98,20 +87,15 @@ def layout_of(spec: CollectionSpec, *, made: str, partitions: int) -> Layout:
         raise UnimplementedError(f"milvus builds no index {spec.index!r} here")
     if spec.dim < MIN_DIM:
         raise UnimplementedError(f"milvus holds vectors of {MIN_DIM} values or more")
-    length = spec.graph_dimension or _shortlist_dimension(spec)
+    length = spec.graph_dimension or shortlist_dimension(spec)
     spec = replace(spec, dimensions=spec.trained)
     return Layout(spec, made, length if MIN_DIM <= length < spec.dim else None, partitions)
-
-
-def _shortlist_dimension(spec: CollectionSpec) -> int:
-    least = max(SHORTLIST_DIMENSION, SHORTLIST_SHARE * spec.dim)
-    return next((length for length in spec.trained if length >= least), spec.dim)
 
 
 def settings_of(description: Mapping[str, Any]) -> str | None:
     """The settings in what Milvus says of a collection: a property, or the description."""
     properties = dict(description.get("properties") or {})
-    return properties.get(PROPERTY) or description.get("description")
+    return properties.get(settings.PROPERTY) or description.get("description")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -121,26 +105,20 @@ def read_layout(encoded: str | None, name: str) -> Layout:
     Raises:
         UnavailableError: something else made the collection, or a newer version.
     """
+    spec, values = settings.read(encoded, name)
     try:
-        values = orjson.loads(encoded or "")
-        newer = values["format"] > LAYOUT_FORMAT
-        if not newer:
-            spec = {**values["spec"], "dimensions": tuple(values["spec"]["dimensions"])}
-            return Layout(
-                CollectionSpec(**spec), values["made"], values["prefix"], values["partitions"]
-            )
-    except (ValueError, KeyError, TypeError) as error:
+        return Layout(spec, values["made"], values["prefix"], values["partitions"])
+    except KeyError as error:
         raise UnavailableError(f"collection {name!r} was not made by kokeshi") from error
-    raise UnavailableError(f"collection {name!r} was made by a newer version")
 
 
 def schema_of(layout: Layout) -> Schema:
     """Fields of a collection, as a `pymilvus.CollectionSchema`."""
     from pymilvus import DataType, MilvusClient
 
-    (settings,) = layout.properties().values()
+    (stored,) = layout.properties().values()
     schema = MilvusClient.create_schema(
-        auto_id=False, enable_dynamic_field=False, description=settings
+        auto_id=False, enable_dynamic_field=False, description=stored
     )
     schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=KEY_CHARACTERS)
     schema.add_field(

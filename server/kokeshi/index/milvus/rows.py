@@ -1,8 +1,5 @@
 """Items as rows of Milvus, and back."""
 
-import base64
-import hashlib
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -10,28 +7,16 @@ import numpy as np
 import orjson
 
 from kokeshi.errors import InvalidRequestError
+from kokeshi.index.distributed.keys import digest
 from kokeshi.index.filters.milvus import holds_list
 from kokeshi.index.geometry import SHORTEST_PREFIX, Doubles, unit
-from kokeshi.index.milvus.layout import KEY_CHARACTERS, Layout
+from kokeshi.index.milvus.layout import Layout
 from kokeshi.index.store import Item, Vector
 
 # Milvus sums squares in float32: beyond these norms they overflow, or vanish
 SMALLEST_NORM: Final = 1e-15
 LARGEST_NORM: Final = 1e15
 SCALARS: Final = ("id", "origin", "seq", "metadata")
-
-
-def digest(*texts: str) -> str:
-    """A key of texts, each with its length in front, so that no two lists of them read alike.
-
-    192 bits: two of 2^64 keys agree with probability 2^-65.
-    """
-    state = hashlib.blake2b(digest_size=KEY_CHARACTERS * 6 // 8)
-    for text in texts:
-        encoded = text.encode()
-        state.update(struct.pack("<q", len(encoded)))
-        state.update(encoded)
-    return base64.urlsafe_b64encode(state.digest()).decode()
 
 
 def tenant_key(tenant: str) -> str:
@@ -86,16 +71,6 @@ def prefixes(layout: Layout, vectors: Vector) -> Vector:
     norms = np.sqrt(np.square(cut).sum(axis=1, keepdims=True))
     scaled = np.divide(cut, norms, out=np.zeros_like(cut), where=norms > SHORTEST_PREFIX)
     return scaled.astype(np.float32)
-
-
-def fingerprint(items: Sequence[Item], vectors: Vector, metadata: Sequence[bytes]) -> str:
-    """What a batch holds, by which a retry is told from another request."""
-    state = hashlib.blake2b(digest_size=KEY_CHARACTERS * 6 // 8)
-    for item, vector, encoded in zip(items, vectors, metadata, strict=True):
-        for part in (item.id.encode(), item.origin.encode(), encoded, vector.tobytes()):
-            state.update(struct.pack("<q", len(part)))
-            state.update(part)
-    return base64.urlsafe_b64encode(state.digest()).decode()
 
 
 def item_of(row: Mapping[str, Any], *, with_vector: bool) -> Item:

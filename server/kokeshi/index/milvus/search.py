@@ -7,24 +7,19 @@ fit is dropped; where too few are left it is asked for more, and at last for eve
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kokeshi.errors import TooLargeError, UnimplementedError
-from kokeshi.index.geometry import Geometry, unit
+from kokeshi.index.distributed.ranking import BREADTH, MARGIN, WIDER, Best, shortlist_rows
+from kokeshi.index.geometry import Geometry
 from kokeshi.index.milvus.client import STRONG
 from kokeshi.index.milvus.layout import METRICS, Layout, prefix_metric
 from kokeshi.index.milvus.reading import FIELDS, FLOAT_BYTES, MAX_ROWS, Reader, Row
 from kokeshi.index.milvus.where import Where
 from kokeshi.index.store import Hit, Route, SearchParams, Vector
-
-SHORTLIST_ROWS: Final = 500
-SHORTLIST_PER_K: Final = 50
-MARGIN: Final = 16  # rows beyond k, so that float32's rounding cannot push one of the k out
-WIDER: Final = 4  # times as many rows when too few fit
-BREADTH: Final = 128
 
 
 @dataclass(frozen=True)
@@ -66,34 +61,10 @@ def plan_of(layout: Layout, params: SearchParams) -> Plan:
     is_flat = layout.kind == "flat" or (source == "full" and layout.is_full_flat)
     if params.exact and not (is_flat and first == final):
         return Plan(None, final, final, params.k, None, is_exact=True)
-    if first == final:
-        width = params.k + MARGIN
-    else:
-        width = params.shortlist or max(SHORTLIST_ROWS, SHORTLIST_PER_K * params.k)
+    width = params.k + MARGIN if first == final else shortlist_rows(params)
     width = min(width, MAX_ROWS)
     breadth = None if is_flat else max(params.breadth or BREADTH, width)
     return Plan(source, first, final, width, breadth, is_flat and first == final)
-
-
-@dataclass(eq=False)
-class Best:
-    """The best rows of one query so far, by score and then by age."""
-
-    query: Any
-    k: int
-    found: list[tuple[float, int, Row]] = field(default_factory=list)
-
-    def offer(self, geometry: Geometry, rows: Sequence[Row]) -> None:
-        """Takes rows that fit, (rows,) with their vectors."""
-        if not rows:
-            return
-        vectors = np.asarray([row["full"] for row in rows], np.float32)
-        # the embedded store compares rows at unit norm: the same bits, the same scores
-        vectors = unit(vectors) if geometry.metric == "cosine" else vectors
-        scores = geometry.compare(vectors, self.query).tolist()
-        self.found.extend(zip(scores, (row["seq"] for row in rows), rows, strict=True))
-        self.found.sort(key=lambda one: (-one[0], one[1]))
-        del self.found[self.k :]
 
 
 class Search:
@@ -124,7 +95,7 @@ class Search:
             left = self._narrow(queries, bests)
         if left:
             self._scan([bests[number] for number in left])
-        return [tuple(self._hits(best)) for best in bests]
+        return [tuple(best.hits(self._layout.spec, self._params)) for best in bests]
 
     def _narrow(self, queries: Vector, bests: list[Best]) -> list[int]:
         """Asks for ever more rows; returns the queries that want every row read."""
@@ -206,13 +177,3 @@ class Search:
         for rows in self._reader.all(self._layout, self._where, with_vectors=True):
             for best in bests:
                 best.offer(self._geometry, rows)
-
-    def _hits(self, best: Best) -> Iterable[Hit]:
-        sign = 1.0 if self._layout.spec.higher_is_better else -1.0
-        threshold = self._params.threshold
-        for score, _, row in best.found:
-            if threshold is not None and score < sign * threshold:
-                return
-            vector = np.asarray(row["full"], np.float32) if self._params.with_vectors else None
-            # a distance is never -0.0
-            yield Hit(row["id"], score if sign > 0 else abs(score), row["metadata"], vector)

@@ -12,17 +12,16 @@ import numpy.typing as npt
 from kokeshi.errors import (
     AlreadyExistsError,
     CollectionNotFoundError,
-    InvalidRequestError,
     ItemNotFoundError,
     SpaceMismatchError,
     UnavailableError,
 )
 from kokeshi.index import checks
+from kokeshi.index.distributed.clock import Clock
 from kokeshi.index.filters import Filter
 from kokeshi.index.filters.milvus import OPERATORS
 from kokeshi.index.milvus.catalogue import Catalogue
 from kokeshi.index.milvus.client import Client
-from kokeshi.index.milvus.clock import Clock
 from kokeshi.index.milvus.faults import GoneError
 from kokeshi.index.milvus.layout import KINDS, METRICS, Layout, layout_of
 from kokeshi.index.milvus.reading import Reader, Row
@@ -207,11 +206,7 @@ class MilvusStore:
         tenant: str = NO_TENANT,
     ) -> Receipt:
         """See `Store.delete`."""
-        if (ids is None) == (filter is None):
-            raise InvalidRequestError("expected ids or a filter, got both or neither")
-        checks.check_who_and_what(tenant, filter)
-        if ids is not None:
-            checks.check_ids(ids)
+        checks.check_delete(ids, filter, tenant)
 
         def work(layout: Layout) -> Receipt:
             if ids is not None:

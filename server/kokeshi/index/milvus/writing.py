@@ -4,17 +4,18 @@ import contextlib
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from kokeshi.errors import AlreadyExistsError, TooLargeError
 from kokeshi.index import checks
+from kokeshi.index.distributed.clock import Clock
+from kokeshi.index.distributed.keys import digest, fingerprint
+from kokeshi.index.distributed.requests import Request
 from kokeshi.index.milvus.client import Client
-from kokeshi.index.milvus.clock import Clock
-from kokeshi.index.milvus.journal import Entry, Journal
+from kokeshi.index.milvus.journal import Journal
 from kokeshi.index.milvus.layout import Layout
 from kokeshi.index.milvus.reading import FLOAT_BYTES, Reader
-from kokeshi.index.milvus.rows import fingerprint, keys_of, rows_of
+from kokeshi.index.milvus.rows import keys_of, rows_of
 from kokeshi.index.milvus.where import Where
 from kokeshi.index.store import Item, Receipt
 
@@ -65,24 +66,25 @@ class Writing:
         self._check_bytes(layout, len(items))
         vectors = checks.stack_vectors(layout.spec, items)
         metadata = [checks.encode_metadata(item.id, item.metadata) for item in items]
-        with self.turn(layout, alone=add_only):
-            content = fingerprint(items, vectors, metadata)
-            entry = request_id and self._journal.find(layout, tenant, request_id, content)
-            if entry and entry.is_done:
-                return self._receipt(entry.seq, entry.count)
-            if add_only and not entry:
+        request = Request(
+            request_id,
+            digest(layout.name, layout.made, tenant, request_id or ""),
+            fingerprint(items, vectors, metadata),
+            len(items),
+        )
+
+        def check() -> None:
+            if add_only:
                 self._check_new(layout, items, tenant)
-            first = entry.seq if entry else self._clock.take(len(items))
-            rows = rows_of(layout, items, vectors, metadata, tenant=tenant, first_seq=first)
-            if request_id and not entry:
-                key = self._journal.key(layout, tenant, request_id)
-                entry = Entry(key, content, first, len(items), is_done=False)
-                self._journal.note(entry)
+
+        def write(first_seq: int) -> None:
+            rows = rows_of(layout, items, vectors, metadata, tenant=tenant, first_seq=first_seq)
             self._client.call("upsert", layout.spec.name, collection_name=layout.name, data=rows)
-            if entry:
-                self._journal.note(replace(entry, is_done=True))
-            self.count += 1
-            return self._receipt(first, len(items))
+
+        with self.turn(layout, alone=add_only):
+            seq = request.once(self._journal, self._clock, before=check, write=write)
+        self.count += 1
+        return Receipt(seq, len(items), is_fsynced=self.is_durable)
 
     def delete_ids(self, layout: Layout, ids: Sequence[str], tenant: str) -> Receipt:
         """Deletes items of a tenant; counts those that were there."""
@@ -110,9 +112,6 @@ class Writing:
     def _deleted(self, count: int) -> Receipt:
         self.count += 1
         return Receipt(self._clock.take(1), count, is_fsynced=self.is_durable)
-
-    def _receipt(self, first: int, count: int) -> Receipt:
-        return Receipt(first + count - 1, count, is_fsynced=self.is_durable)
 
     def _check_new(self, layout: Layout, items: Sequence[Item], tenant: str) -> None:
         keys = keys_of(tenant, [item.id for item in items])

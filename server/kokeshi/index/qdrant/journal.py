@@ -6,10 +6,9 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from kokeshi.errors import CollectionNotFoundError, KokeshiError
-from kokeshi.index.distributed.keys import digest
 from kokeshi.index.distributed.requests import DAY_S, Entry
 from kokeshi.index.qdrant.client import Client, Raw
-from kokeshi.index.qdrant.layout import REQUESTS, Layout
+from kokeshi.index.qdrant.layout import REQUESTS
 from kokeshi.index.qdrant.points import key_of
 
 SWEEP_S: Final = 3600.0
@@ -23,22 +22,16 @@ class Journal:
         self._making = threading.Lock()
         self._swept = time.monotonic()
 
-    def find(self, layout: Layout, tenant: str, request_id: str, content: str) -> Entry | None:
-        """The entry of a request that was made before.
-
-        Raises:
-            InvalidRequestError: it was made with other items.
-        """
-        key = _key(layout, tenant, request_id)
+    def find(self, key: str) -> Entry | None:
+        """See `kokeshi.index.distributed.requests.Journal`."""
         records = self._call("retrieve", ids=[key_of("", key)], with_payload=True)
         if not records:
             return None
         values = records[0].payload
-        entry = Entry(**{name: values[name] for name in Entry.__dataclass_fields__})
-        return entry.checked(request_id, content)
+        return Entry(**{name: values[name] for name in Entry.__dataclass_fields__})
 
     def note(self, entry: Entry) -> None:
-        """Writes an entry in the place of an earlier one."""
+        """See `kokeshi.index.distributed.requests.Journal`."""
         from qdrant_client import models
 
         payload = {**asdict(entry), "at": int(time.time())}
@@ -46,13 +39,6 @@ class Journal:
         self._call("upsert", points=[point], wait=True, ordering=models.WriteOrdering.STRONG)
         if time.monotonic() > self._swept + SWEEP_S:
             self._sweep()
-
-    @staticmethod
-    def entry(
-        layout: Layout, tenant: str, request_id: str, content: str, *, seq: int, count: int
-    ) -> Entry:
-        """An entry of a batch that is about to be written."""
-        return Entry(_key(layout, tenant, request_id), content, seq, count, is_done=False)
 
     def _sweep(self) -> None:
         from qdrant_client import models
@@ -80,7 +66,3 @@ class Journal:
             except KokeshiError:  # another gateway was first
                 if not self._client.call("collection_exists", collection_name=REQUESTS):
                     raise
-
-
-def _key(layout: Layout, tenant: str, request_id: str) -> str:
-    return digest(layout.name, layout.made, tenant, request_id)

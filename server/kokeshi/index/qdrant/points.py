@@ -1,7 +1,7 @@
 """Items as points of Qdrant, and back."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -134,8 +134,3 @@ def _carried(value: Any, depth: int) -> Any:  # noqa: ANN401 - any JSON
     if all(kept[key] is value[key] for key in kept):
         return value
     return kept if isinstance(value, dict) else list(kept.values())
-
-
-def owner_of(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Whose a row is, and what it is called there."""
-    return row["tenant"], row["id"]

@@ -4,8 +4,6 @@ import contextlib
 import logging
 import re
 import secrets
-import threading
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,38 +14,29 @@ import numpy.typing as npt
 from kokeshi.errors import (
     AlreadyExistsError,
     CollectionNotFoundError,
-    DeadlineError,
-    InvalidRequestError,
     ItemNotFoundError,
-    KokeshiError,
     SpaceMismatchError,
-    TooLargeError,
     UnavailableError,
 )
 from kokeshi.index import checks
 from kokeshi.index.distributed.clock import Clock
-from kokeshi.index.distributed.keys import fingerprint
-from kokeshi.index.distributed.settings import PROPERTY
 from kokeshi.index.filters import Filter
 from kokeshi.index.filters.qdrant import OPERATORS
-from kokeshi.index.qdrant.client import Client, Raw
-from kokeshi.index.qdrant.journal import Journal
+from kokeshi.index.qdrant.catalogue import Catalogue
+from kokeshi.index.qdrant.client import Client
+from kokeshi.index.qdrant.faults import GoneError
 from kokeshi.index.qdrant.layout import (
     DISTANCES,
     KINDS,
     LOCAL_KINDS,
     Building,
-    Layout,
-    indexes,
     layout_of,
-    public_name,
-    read_layout,
-    stored_name,
 )
-from kokeshi.index.qdrant.points import item_of, keys_of, points_of
-from kokeshi.index.qdrant.reading import FLOAT_BYTES, Reader
+from kokeshi.index.qdrant.points import item_of, keys_of
+from kokeshi.index.qdrant.reading import Reader
 from kokeshi.index.qdrant.search import Search
 from kokeshi.index.qdrant.where import Where
+from kokeshi.index.qdrant.writing import Writing
 from kokeshi.index.store import (
     NO_TENANT,
     Capabilities,
@@ -119,13 +108,13 @@ class QdrantStore:
             retry_s=retry_s,
         )  # fmt: skip
         self._reader = Reader(self._client, answer_bytes)
-        self._journal = Journal(self._client)
         self._clock = Clock(skew_s)
-        self._building = Building(links, ef_construction, shards, replicas)
-        self._batch_bytes, self._scan_rows = batch_bytes, scan_rows
-        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._catalogue = Catalogue(
+            self._client, Building(links, ef_construction, shards, replicas)
+        )
+        self._writing = Writing(self._reader, self._clock, batch_bytes)
+        self._scan_rows = scan_rows
         self._known_operators: frozenset[str] | None = None
-        self._writes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -149,27 +138,27 @@ class QdrantStore:
             request_ids=True,
             exact=True,
             snapshots=False,
+            atomic=False,
         )
 
     def create(self, spec: CollectionSpec) -> CollectionInfo:
         """See `Store.create`."""
         checks.check_spec(spec)
         layout = layout_of(spec, made=secrets.token_hex(8), is_local=self._client.is_local)
-        with self._turns[layout.name]:
-            if not self._has(spec.name):
-                self._create(layout)
+        with self._writing.turn(layout):
+            self._catalogue.create(layout)
             # another gateway may have been first
-            if self._layout(spec.name).made != layout.made:
+            if self._catalogue.layout(spec.name).made != layout.made:
                 raise AlreadyExistsError(f"collection {spec.name!r} exists")
         return self.describe(spec.name)
 
     def ensure(self, spec: CollectionSpec) -> CollectionInfo:
         """See `Store.ensure`."""
         checks.check_spec(spec)
-        if not self._has(spec.name):
+        if not self._catalogue.has(spec.name):
             with contextlib.suppress(AlreadyExistsError):  # another caller may be first
                 return self.create(spec)
-        there = self._layout(spec.name).spec
+        there = self._catalogue.layout(spec.name).spec
         if there.space != spec.space:
             raise SpaceMismatchError(
                 f"collection {spec.name!r} holds vectors of space {there.space}, "
@@ -181,29 +170,25 @@ class QdrantStore:
 
     def drop(self, name: str) -> None:
         """See `Store.drop`."""
-        if not self._has(name):
-            raise CollectionNotFoundError(f"no collection {name!r:.80}")
-        self._client.call("delete_collection", name, collection_name=stored_name(name))
+        self._catalogue.drop(name)
 
     def collections(self) -> list[CollectionInfo]:
         """See `Store.collections`; what kokeshi cannot read is left out, and logged."""
-        found = self._client.call("get_collections").collections
-        names = (public_name(one.name) for one in found)
         infos = []
-        for name in sorted(name for name in names if name is not None):
+        for name in self._catalogue.names():
             try:
                 infos.append(self.describe(name))
             except CollectionNotFoundError:  # dropped since
                 continue
+            except GoneError:
+                raise
             except UnavailableError as error:
-                if not self._has(name):
-                    continue
                 logger.warning("collection %r is left out: %s", name, error)
         return infos
 
     def describe(self, name: str) -> CollectionInfo:
         """See `Store.describe`; sizes are Qdrant's own affair and 0 here."""
-        layout = self._layout(name)
+        layout = self._catalogue.layout(name)
         seq = self._clock.now()
         return CollectionInfo(
             spec=layout.spec,
@@ -220,7 +205,7 @@ class QdrantStore:
 
     def tenants(self, name: str) -> list[str]:
         """Names of the tenants that have items, ascending; "" is nobody's."""
-        layout = self._layout(name)
+        layout = self._catalogue.layout(name)
         found = self._reader.call(layout, "facet", key="tenant", limit=MAX_TENANTS, exact=True)
         return sorted(hit.value for hit in found.hits if hit.count)
 
@@ -235,15 +220,15 @@ class QdrantStore:
         tenant: str = NO_TENANT,
     ) -> Receipt:
         """See `Store.upsert`."""
-        layout = self._layout(name)
+        layout = self._catalogue.layout(name)
         checks.check_same_space(layout.spec, space)
         checks.check_request_id(request_id)
         checks.check_tenant(tenant)
         checks.check_ids([item.id for item in items])
         checks.check_origins(items)
-        self._check_bytes(layout, len(items))
-        with self._turns[layout.name] if add_only else contextlib.nullcontext():
-            return self._write(layout, items, request_id, tenant, add_only=add_only)
+        return self._writing.upsert(
+            layout, items, request_id=request_id, add_only=add_only, tenant=tenant
+        )
 
     def delete(
         self,
@@ -254,23 +239,12 @@ class QdrantStore:
         tenant: str = NO_TENANT,
     ) -> Receipt:
         """See `Store.delete`."""
-        if (ids is None) == (filter is None):
-            raise InvalidRequestError("expected ids or a filter, got both or neither")
-        if ids is not None:
-            checks.check_ids(ids)
+        checks.check_delete(ids, filter, tenant)
         where = Where.of(tenant, filter, self._operators())
-        layout = self._layout(name)
+        layout = self._catalogue.layout(name)
         if ids is not None:
-            count = self._delete_keys(layout, keys_of(tenant, ids))
-        elif where.is_whole:
-            count = self._reader.count(layout, where)
-            if count:
-                self._change(layout, "delete", points_selector=where.filter_of())
-        else:
-            pages = self._reader.all(layout, where, with_vectors=False)
-            count = self._delete_keys(layout, [row["key"] for page in pages for row in page])
-        self._writes += 1
-        return Receipt(self._clock.take(1), count, is_fsynced=False)
+            return self._writing.delete_ids(layout, ids, tenant)
+        return self._writing.delete_where(layout, where)
 
     def get(
         self,
@@ -284,7 +258,7 @@ class QdrantStore:
         checks.check_ids(ids)
         checks.check_tenant(tenant)
         keys = keys_of(tenant, ids)
-        rows = self._reader.by_keys(self._layout(name), keys, with_vectors=with_vectors)
+        rows = self._reader.by_keys(self._catalogue.layout(name), keys, with_vectors=with_vectors)
         for item_id, key in zip(ids, keys, strict=True):
             if key not in rows or (rows[key]["tenant"], rows[key]["id"]) != (tenant, item_id):
                 raise ItemNotFoundError(f"no item {item_id!r} in collection {name!r}")
@@ -294,7 +268,7 @@ class QdrantStore:
         self, name: str, vectors: npt.ArrayLike, params: SearchParams, *, space: str
     ) -> Found:
         """See `Store.search`."""
-        layout = self._layout(name)
+        layout = self._catalogue.layout(name)
         checks.check_same_space(layout.spec, space)
         checks.check_params(layout.spec, params)
         queries = checks.query_vectors(layout.spec, vectors, params)
@@ -325,7 +299,7 @@ class QdrantStore:
         """See `Store.scroll`; a page that is not the last may hold fewer than `limit` items."""
         last: tuple[int, int] | None = checks.check_page(cursor, limit)
         where = Where.of(tenant, filter, self._operators())
-        layout = self._layout(name)
+        layout = self._catalogue.layout(name)
         rows: list[dict[str, Any]] = []
         while last is not None and not rows:
             rows, last = self._reader.after(layout, where, last, limit, with_vectors=with_vectors)
@@ -341,7 +315,7 @@ class QdrantStore:
     ) -> int:
         """See `Store.count`."""
         where = Where.of(tenant, filter, self._operators())
-        layout = self._layout(name)
+        layout = self._catalogue.layout(name)
         if where.is_whole:
             return self._reader.count(layout, where)
         return sum(map(len, self._reader.all(layout, where, with_vectors=False)))
@@ -352,8 +326,8 @@ class QdrantStore:
         return StoreStats(
             collections=len(infos),
             items=sum(info.count for info in infos),
-            writes=self._writes,
-            commits=self._writes,
+            writes=self._writing.count,
+            commits=self._writing.count,
             index_builds=0,
             cache_rejections=0,
             database_bytes=0,
@@ -370,104 +344,3 @@ class QdrantStore:
     def _version(self) -> tuple[int, ...]:
         told = re.match(r"(\d+)\.(\d+)", str(self._client.call("info").version))
         return tuple(map(int, told.groups())) if told else ()
-
-    def _has(self, name: str) -> bool:
-        return bool(self._client.call("collection_exists", name, collection_name=stored_name(name)))
-
-    def _layout(self, name: str) -> Layout:
-        """Asked anew each time: another gateway may have made another collection of this name."""
-        found = self._client.call("get_collection", name, collection_name=stored_name(name))
-        layout = read_layout(
-            (found.config.metadata or {}).get(PROPERTY),
-            name,
-            is_local=self._client.is_local,
-            replicas=found.config.params.replication_factor or 1,
-        )
-        self._complete(layout, found.payload_schema)
-        return layout
-
-    def _create(self, layout: Layout) -> None:
-        try:
-            self._client.call(
-                "create_collection",
-                layout.spec.name,
-                is_repeatable=False,
-                **self._building.arguments(layout),
-            )
-        except KokeshiError:
-            # another gateway was first, or the answer was lost: the caller looks whose it is
-            if not self._has(layout.spec.name):
-                raise
-
-    def _complete(self, layout: Layout, there: Raw) -> None:
-        """Makes the indexes that a gateway was killed before; the local engine has none."""
-        if layout.is_local:
-            return
-        for key, schema in indexes().items():
-            if key not in there:
-                self._reader.call(
-                    layout, "create_payload_index", field_name=key, field_schema=schema, wait=True
-                )
-
-    def _write(
-        self,
-        layout: Layout,
-        items: Sequence[Item],
-        request_id: str | None,
-        tenant: str,
-        *,
-        add_only: bool,
-    ) -> Receipt:
-        vectors = checks.stack_vectors(layout.spec, items)
-        metadata = [checks.encode_metadata(item.id, item.metadata) for item in items]
-        content = fingerprint(items, vectors, metadata)
-        entry = request_id and self._journal.find(layout, tenant, request_id, content)
-        if entry and entry.is_done:
-            return Receipt(entry.seq + entry.count - 1, entry.count, is_fsynced=False)
-        if add_only and not entry:
-            self._check_new(layout, items, tenant)
-        first = entry.seq if entry else self._clock.take(len(items))
-        if request_id and not entry:
-            entry = self._journal.entry(
-                layout, tenant, request_id, content, seq=first, count=len(items)
-            )
-            self._journal.note(entry)
-        points = points_of(layout, items, vectors, metadata, tenant=tenant, first_seq=first)
-        self._change(layout, "upsert", points=points)
-        if entry:
-            self._journal.note(replace(entry, is_done=True))
-        self._writes += 1
-        return Receipt(first + len(items) - 1, len(items), is_fsynced=False)
-
-    def _change(self, layout: Layout, method: str, **asked: Raw) -> None:
-        """A write that is applied when this returns."""
-        from qdrant_client import models
-
-        done = self._reader.call(
-            layout, method, **asked, wait=True, ordering=models.WriteOrdering.STRONG
-        )
-        if done.status != models.UpdateStatus.COMPLETED:
-            raise DeadlineError("qdrant has taken the write and not done it in time")
-
-    def _check_new(self, layout: Layout, items: Sequence[Item], tenant: str) -> None:
-        keys = keys_of(tenant, [item.id for item in items])
-        rows = self._reader.by_keys(layout, keys)
-        for item, key in zip(items, keys, strict=True):
-            if key in rows:
-                raise AlreadyExistsError(f"item {item.id!r} exists")
-
-    def _check_bytes(self, layout: Layout, rows: int) -> None:
-        row_bytes = FLOAT_BYTES * (
-            layout.spec.dim * len(layout.read_vectors) + (layout.prefix or 0)
-        )
-        most = max(1, self._batch_bytes // row_bytes)
-        if rows > most:
-            raise TooLargeError(
-                f"a batch must have at most {most} items of {layout.spec.dim} values, got {rows}"
-            )
-
-    def _delete_keys(self, layout: Layout, keys: Sequence[str]) -> int:
-        there = list(self._reader.by_keys(layout, keys))
-        if there:
-            self._change(layout, "delete", points_selector=there)
-        return len(there)

@@ -11,6 +11,7 @@ from kokeshi.index.store import RecallEstimate, SearchParams
 
 Basis = Literal["measured", "likely", "exact", "deepest", "over_budget", "unknown"]
 MAX_BUDGET_MS: Final = 3_600_000.0
+SURE_WIDTH: Final = 0.06  # of an interval that counts as measured
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def by_recall(points: Sequence[Point], ladder: Sequence[Setting], target: float)
     """
     known = [point for point in points if point.setting in ladder and point.recall]
     for point in known:
-        if point.recall and point.recall.low >= target:
+        if point.recall and point.recall.low >= target and _is_sure(point.recall):
             return _pick(point, "measured")
     enough = [point for point in known if point.recall and point.recall.value >= target < 1]
     if enough:
@@ -103,7 +104,7 @@ def by_budget(points: Sequence[Point], budget_s: float) -> Pick:
     fitting = [point for point in timed if point.tail_s is not None and point.tail_s <= budget_s]
     if not fitting:
         return _pick(min(timed, key=lambda point: point.tail_s or 0.0), "over_budget")
-    return _pick(max(fitting, key=_value), "measured")
+    return _pick(max(fitting, key=_least), "measured")
 
 
 def _deeper(known: Sequence[Point], point: Point) -> Point:
@@ -121,6 +122,14 @@ def _deepest(points: Sequence[Point], ladder: Sequence[Setting]) -> Pick:
         return Pick(last, EXACTLY, tail_s, "exact")
     recalls = [point.recall for point in points if point.setting == last]
     return Pick(last, recalls[0] if recalls else None, tail_s, "deepest")
+
+
+def _is_sure(recall: RecallEstimate) -> bool:
+    return recall.high - recall.low <= SURE_WIDTH
+
+
+def _least(point: Point) -> float:
+    return point.recall.low if point.recall else -1.0
 
 
 def _value(point: Point) -> float:

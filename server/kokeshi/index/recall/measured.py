@@ -1,23 +1,20 @@
 """The store that knows its recall, see `kokeshi.index.recall`."""
 
 import functools
-import logging
 import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kokeshi import metrics
-from kokeshi.errors import KokeshiError
 from kokeshi.index.passing import PassingStore
 from kokeshi.index.recall.choosing import Choice, by_budget, by_recall, check_wish
-from kokeshi.index.recall.curve import Curve, Keeper, decoded
+from kokeshi.index.recall.curve import Keeper, decoded
 from kokeshi.index.recall.dials import (
     Dial,
     Want,
@@ -30,7 +27,8 @@ from kokeshi.index.recall.ledger import EXACTLY, Fading, Point
 from kokeshi.index.recall.probing import Probe, Seen, explore, is_exact_dial
 from kokeshi.index.recall.shadow import Pace, Shadow
 from kokeshi.index.recall.state import State
-from kokeshi.index.recall.surveying import GROWTH, Effort, Survey, drawn, is_worth_it
+from kokeshi.index.recall.surveying import GROWTH, Effort
+from kokeshi.index.recall.surveyor import Surveyor
 from kokeshi.index.store import (
     CollectionInfo,
     Found,
@@ -38,10 +36,6 @@ from kokeshi.index.store import (
     SearchParams,
     Store,
 )
-
-logger = logging.getLogger(__name__)
-
-SURVEYED_K: Final = 10  # what a collection is surveyed for before anybody asks
 
 
 @dataclass(frozen=True)
@@ -86,17 +80,18 @@ class Measured(PassingStore):
     ) -> None:
         super().__init__(inner)
         self._sampling = sampling or Sampling()
-        self._effort = effort or Effort()
         self._fading = fading or Fading()
         self._keeper = keeper
         self._random = random.Random(self._sampling.seed)
         self._lock = threading.Lock()
         self._states: dict[str, State] = {}
         self._searching = 0
-        self._survey: tuple[State, CollectionInfo, Want, Survey] | None = None
         self._can_repeat = inner.capabilities.exact
-        self._shadow = Shadow(pace or Pace(), lambda: self._searching == 0, self._look)
-        self._shadow.start()
+        self._shadow = Shadow(pace or Pace(), lambda: self._searching == 0)
+        surveyor = Surveyor(
+            inner, self._state, effort or Effort(), keeper, self._shadow.turn, self._sampling.seed
+        )
+        self._shadow.start(surveyor.look if self._can_repeat else lambda: False)
 
     def search(
         self, name: str, vectors: npt.ArrayLike, params: SearchParams, *, space: str
@@ -152,7 +147,7 @@ class Measured(PassingStore):
         info = self.inner.describe(name)
         want = want_of(info.spec, params)
         settings = ladder(info, self.capabilities, want)
-        state = self._state(name)
+        state = self._state(name, info)
         if state.wish(want, settings):
             self._shadow.wake()
         points = state.ledger.recent_points(want)
@@ -187,15 +182,17 @@ class Measured(PassingStore):
             with self._lock:
                 self._searching -= 1
 
-    def _state(self, name: str) -> State:
+    def _state(self, name: str, info: CollectionInfo | None = None) -> State:
+        """What is known of a collection; nothing, where `info` tells that it is another one."""
         state = self._states.get(name)
-        if state is None:
-            info = self.inner.describe(name)
-            state = State(info.spec, self._fading)
-            if self._keeper is not None:
-                _load(state, info, self._keeper)
-            with self._lock:
-                state = self._states.setdefault(name, state)
+        if state is not None and (info is None or info.spec == state.spec):
+            return state
+        info = info or self.inner.describe(name)
+        state = State(info.spec, self._fading)
+        if self._keeper is not None:
+            _load(state, info, self._keeper)
+        with self._lock:
+            self._states[name] = state
         return state
 
     def _is_sampled(self, state: State, dial: Dial, want: Want, found: Found) -> bool:
@@ -231,49 +228,6 @@ class Measured(PassingStore):
         explore(self.inner, state.ledger, probe, settings, self._shadow.turn, seen)
         if seen is not None:
             _expose(probe.name, seen.dial, state.ledger.estimate(seen.dial))
-
-    def _look(self) -> bool:
-        """Surveys what needs it, a few queries at a time; true while there is more to do."""
-        if self._survey is None:
-            self._survey = self._next_survey()
-        if self._survey is None:
-            return False
-        state, info, want, survey = self._survey
-        try:
-            if survey.step():
-                return True
-        except KokeshiError as error:
-            logger.debug("collection %r could not be surveyed: %s", info.spec.name, error)
-        self._survey = None
-        state.surveyed(want, info)
-        if self._keeper is not None:
-            curve = Curve(info.spec.space, info.kind, info.count, state.ledger.measures())
-            self._keeper.save(info.spec.name, curve.encoded())
-        return True
-
-    def _next_survey(self) -> tuple[State, CollectionInfo, Want, Survey] | None:
-        if not self._can_repeat:
-            return None
-        for info in self.inner.collections():
-            with suppress(KokeshiError):  # dropped, or in quarantine by now
-                state = self._state(info.spec.name)
-                for want in self._wants(state, info):
-                    if state.needs_survey(want, info):
-                        return state, info, want, self._begin(state, info, want)
-        return None
-
-    def _wants(self, state: State, info: CollectionInfo) -> list[Want]:
-        wants = [want for want in state.wants if not want.is_narrowed]
-        first = Want(SURVEYED_K, None, is_narrowed=False)
-        if is_worth_it(info, self._effort) and first not in wants:
-            wants.append(first)
-        is_ready = info.progress is None and info.count >= self._effort.least_rows
-        return wants if is_ready and self._effort.queries else []
-
-    def _begin(self, state: State, info: CollectionInfo, want: Want) -> Survey:
-        turn = self._shadow.turn
-        queries = drawn(self.inner, info, self._effort, self._random, turn)
-        return Survey(self.inner, state.ledger, info, want, queries, turn)
 
 
 def _load(state: State, info: CollectionInfo, keeper: Keeper) -> None:

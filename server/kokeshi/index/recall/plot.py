@@ -55,7 +55,7 @@ def _draw_ways(axes: Any, report: Report) -> None:  # noqa: ANN401 - matplotlib 
         _bars(axes, sorted(line), name)
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds of one query, median")
-    axes.set_ylabel("share of the true neighbours that is missed")
+    axes.set_ylabel("share of the true neighbours that is missed (0.001: or less)")
     _finish(axes)
 
 

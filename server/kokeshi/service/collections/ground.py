@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,21 @@ from kokeshi.service.run import IMAGE, TEXT, Runner, kind_of
 from kokeshi.service.types import Input, Limits, Tensor
 
 T = TypeVar("T")
+Vectors = NDArray[np.float32]
 
 KINDS: Final = (IMAGE, TEXT, "audio")  # of inputs: each is embedded as one
+
+
+class Crossing(Protocol):
+    """Knows ways from other spaces into that of a collection."""
+
+    def way(
+        self, spec: index.CollectionSpec, source: str, *, is_named: bool
+    ) -> Callable[[Vectors], Vectors] | None:
+        """What takes (n, dim) of a space into the collection's; None: there is nothing.
+
+        `is_named`: the caller asks with a model that is not the collection's own.
+        """
 
 
 class Ground:
@@ -46,6 +59,7 @@ class Ground:
         self.limits = limits
         self.notes = notes
         self.collection_limits = collection_limits
+        self.crossing: Crossing | None = None  # of whoever keeps rotations and maps
         self._threads = ThreadPoolExecutor(
             collection_limits.store_threads, thread_name_prefix="store"
         )
@@ -121,7 +135,8 @@ class Ground:
         """A vector of the collection's space for every input, in order; one batch per kind."""
         found: list[Any] = [given_vector(item) for item in inputs]
         if space != spec.space and any(vector is not None for vector in found):
-            raise mismatch(spec, space)
+            cross = await self._way(spec, space, is_named=False)
+            found = [None if vector is None else cross(vector[None])[0] for vector in found]
         for kind in KINDS:
             places = [
                 i for i, item in enumerate(inputs) if found[i] is None and kind_of(item) == kind
@@ -148,9 +163,26 @@ class Ground:
             if model != spec.model:
                 raise
             raise ModelNotFoundError(f"{error}; collection {spec.name!r} embeds with it") from None
-        if card.space != spec.space:
-            raise mismatch(spec, card.space)
-        return (await vectors(self.runner, card, inputs, timeout_s, positions))[0]
+        if card.space == spec.space:
+            return (await vectors(self.runner, card, inputs, timeout_s, positions))[0]
+        cross = await self._way(spec, card.space, is_named=model != spec.model)
+        made, _ = await vectors(self.runner, card, inputs, timeout_s, positions)
+        return await self.call(lambda: cross(made))
+
+    async def _way(
+        self, spec: index.CollectionSpec, source: str, *, is_named: bool
+    ) -> Callable[[Vectors], Vectors]:
+        """What takes vectors of another space into the collection's.
+
+        Raises:
+            SpaceMismatchError: nothing does.
+        """
+        if (crossing := self.crossing) is None:
+            raise mismatch(spec, source)
+        way = await self.call(lambda: crossing.way(spec, source, is_named=is_named))
+        if way is None:
+            raise mismatch(spec, source)
+        return way
 
 
 def given_vector(item: Input) -> NDArray[np.float32] | None:

@@ -73,10 +73,10 @@ class Retrieval:
         self._keeper = Keeper(ground.notes, registry, self.limits.max_cached_models)
         self._transfers = Transfers(ground, self._keeper, self.limits)
         self._has_notes = ground.notes is not None
-        self.entrance = Entrance(ground, self._keeper)
-        self._asking = Asking(ground, self.entrance, self._keeper, registry, self.limits)
+        ground.crossing = Entrance(self._keeper)
+        self._asking = Asking(ground, self._keeper, registry, self.limits)
         self._fitting = Fitting(ground, self._keeper, registry, self._jobs, self.limits)
-        self._diagnosing = Diagnosing(ground, self.entrance, registry, self._jobs, self.limits)
+        self._diagnosing = Diagnosing(ground, registry, self._jobs, self.limits)
         self._spaces = Spaces(
             ground, self._keeper, registry, self._jobs, self._transfers, self.limits
         )

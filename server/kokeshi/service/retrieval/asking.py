@@ -14,7 +14,6 @@ from kokeshi.plugin import Neighbours, Retriever, settle
 from kokeshi.registry import Registry
 from kokeshi.service.classify import check_k
 from kokeshi.service.collections.ground import Ground
-from kokeshi.service.retrieval.entrance import Entrance
 from kokeshi.service.retrieval.keeping import Keeper, check_space, retriever_of
 from kokeshi.service.retrieval.records import Answered, Fitted, Question, Reference, RetrievalLimits
 from kokeshi.service.retrieval.sampling import PAGE_ITEMS
@@ -33,7 +32,6 @@ class Asking:
 
     Args:
         ground: store and models.
-        entrance: makes vectors of queries.
         keeper: of fitted models.
         registry: of retrievers.
         limits: see `RetrievalLimits`.
@@ -42,13 +40,11 @@ class Asking:
     def __init__(
         self,
         ground: Ground,
-        entrance: Entrance,
         keeper: Keeper,
         registry: Registry,
         limits: RetrievalLimits,
     ) -> None:
         self._ground = ground
-        self._entrance = entrance
         self._keeper = keeper
         self._registry = registry
         self._limits = limits
@@ -107,12 +103,12 @@ class Asking:
                 )
             )
             return np.asarray(item.vector, np.float32)
-        rows = await self._entrance.vectors(
-            spec, [asked.query], asked.model, asked.space, timeout_s
+        (row,) = await self._ground.vectors(
+            spec, asked.model or spec.model, [asked.query], asked.space, timeout_s
         )
-        if rows.shape[1] != spec.dim:
-            raise DimensionError(f"a query has {spec.dim} values, got {rows.shape[1]}")
-        return np.asarray(rows[0])
+        if len(row) != spec.dim:
+            raise DimensionError(f"a query has {spec.dim} values, got {len(row)}")
+        return np.asarray(row, np.float32)
 
     def _fitted(
         self, spec: index.CollectionSpec, retriever: Retriever, asked: Question

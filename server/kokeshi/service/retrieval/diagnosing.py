@@ -5,13 +5,15 @@ from dataclasses import replace
 from math import isfinite
 from typing import Final
 
+import numpy as np
+
 from kokeshi import index, metrics
-from kokeshi.errors import InvalidRequestError, NotFoundError
+from kokeshi.errors import DimensionError, InvalidRequestError, NotFoundError
 from kokeshi.plugin import Diagnostic, Findings, Sample, settle
 from kokeshi.registry import Registry
 from kokeshi.service.classify import check_k
 from kokeshi.service.collections.ground import Ground
-from kokeshi.service.retrieval.entrance import Entrance, Vectors
+from kokeshi.service.retrieval.entrance import Vectors
 from kokeshi.service.retrieval.fitting import draw_of, with_counterpart
 from kokeshi.service.retrieval.jobs import Jobs
 from kokeshi.service.retrieval.records import (
@@ -31,7 +33,6 @@ class Diagnosing:
 
     Args:
         ground: store and aliases.
-        entrance: makes vectors of queries.
         registry: of diagnostics.
         jobs: where they run.
         limits: see `RetrievalLimits`.
@@ -40,13 +41,11 @@ class Diagnosing:
     def __init__(
         self,
         ground: Ground,
-        entrance: Entrance,
         registry: Registry,
         jobs: Jobs,
         limits: RetrievalLimits,
     ) -> None:
         self._ground = ground
-        self._entrance = entrance
         self._registry = registry
         self._jobs = jobs
         self._limits = limits
@@ -95,9 +94,12 @@ class Diagnosing:
     ) -> Vectors | None:
         if not asked.queries:
             return None
-        return await self._entrance.vectors(
-            spec, asked.queries, asked.model, asked.space, timeout_s
+        rows = await self._ground.vectors(
+            spec, asked.model or spec.model, asked.queries, asked.space, timeout_s
         )
+        if {len(row) for row in rows} != {spec.dim}:
+            raise DimensionError(f"a query has {spec.dim} values, one has others")
+        return np.stack(rows)
 
     def _measured(
         self,

@@ -14,7 +14,13 @@ from kokeshi.service.classify import check_k
 from kokeshi.service.collections.ground import Ground
 from kokeshi.service.retrieval.jobs import Jobs
 from kokeshi.service.retrieval.keeping import FITTED, Keeper, kind_of, retriever_of
-from kokeshi.service.retrieval.records import FitOptions, Fitted, Judgement, RetrievalLimits
+from kokeshi.service.retrieval.records import (
+    DiagnoseOptions,
+    FitOptions,
+    Fitted,
+    Judgement,
+    RetrievalLimits,
+)
 from kokeshi.service.retrieval.sampling import (
     Draw,
     drawn_items,
@@ -161,7 +167,7 @@ def fitting(registry: Registry, name: str) -> Retriever:
     return retriever
 
 
-def draw_of(limits: RetrievalLimits, asked: Any) -> Draw:  # noqa: ANN401 - options of a fit or a diagnosis
+def draw_of(limits: RetrievalLimits, asked: FitOptions | DiagnoseOptions) -> Draw:
     """How a call's sample is drawn."""
     most = asked.items or limits.max_sample_items
     return Draw(most, limits.max_scanned_items, asked.seed, asked.labels, asked.tenant)

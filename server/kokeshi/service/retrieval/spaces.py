@@ -16,7 +16,7 @@ from kokeshi.registry import Registry
 from kokeshi.service.classify import check_k
 from kokeshi.service.collections.ground import Ground
 from kokeshi.service.retrieval.entrance import Vectors, embedded
-from kokeshi.service.retrieval.fitting import draw_of, fitting, with_counterpart
+from kokeshi.service.retrieval.fitting import fitting, with_counterpart
 from kokeshi.service.retrieval.jobs import Jobs
 from kokeshi.service.retrieval.keeping import MAP, ROTATION, Keeper, way_name
 from kokeshi.service.retrieval.records import (
@@ -190,7 +190,8 @@ class Spaces:
         lengths = prefix_lengths(spec.dim, asked.dimensions)
 
         def work() -> tuple[index.CollectionSpec, dict[int, float]]:
-            draw = draw_of(self._limits, _Drawn(asked))
+            scanned = self._limits.max_scanned_items
+            draw = Draw(asked.items or most, scanned, asked.seed, tenant=asked.tenant)
             items = drawn_items(self._ground.store, spec.name, draw)
             sample = sample_of(spec, items, "", asked.seed)
             assert retriever.fit is not None  # see `mapping`
@@ -221,14 +222,6 @@ class Spaces:
         info = MapInfo(asked.name, retriever.name, spec.space, space, 0, None, {})
         self._keeper.put(ROTATION, way_name(spec.space, space), asdict(info), model)
         return made
-
-
-class _Drawn:
-    """Options of a rotation as those of a sample."""
-
-    def __init__(self, asked: RotateOptions) -> None:
-        self.items, self.seed, self.tenant = asked.items, asked.seed, asked.tenant
-        self.labels = ""
 
 
 def mapping(registry: Registry, name: str) -> Retriever:

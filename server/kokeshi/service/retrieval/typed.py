@@ -4,12 +4,14 @@ A retriever may tell more than these; `ask` gives all of it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.service.retrieval.records import Answered
+
+Ends = Annotated[list[float], Field(min_length=2, max_length=2)]  # of an interval
 
 
 class Typed(BaseModel):
@@ -52,7 +54,7 @@ class Verified(Answer):
     score: float
     rule: str = ""
     probability: float
-    probability_interval: tuple[float, float]
+    probability_interval: Ends
     prior: float = 0.5
     upper_threshold: float
     false_match_rate: Rate

@@ -1,0 +1,142 @@
+"""`kokeshi index doctor`: what a collection's vectors say of themselves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from kokeshi.cli.options import Json, Server, connect
+from kokeshi.cli.output import note, print_json, print_table
+from kokeshi.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from kokeshi.service.retrieval.records import Diagnosed, Measured
+
+TIMEOUT_S: Final = 600.0  # a collection of the largest sample takes minutes, not seconds
+SHOWN_FLAGGED: Final = 10  # items of each diagnostic in the table; JSON has all
+
+
+def doctor(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")],
+    *,
+    diagnostic: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIAGNOSTIC", help="By name; repeat it. Default: all that can run."),
+    ] = None,
+    labels: Annotated[str, typer.Option(help="Field of the metadata that holds labels.")] = "",
+    other: Annotated[
+        str, typer.Option(help="A collection of the same ids in another space, to compare with.")
+    ] = "",
+    settings: Annotated[
+        str, typer.Option(help='As JSON, by diagnostic: {"hubness": {"neighbours": 5}}.')
+    ] = "{}",
+    items: Annotated[
+        int | None, typer.Option(min=1, help="Look at this many at most; default the server's.")
+    ] = None,
+    tenant: Annotated[str, typer.Option(help="Whose items.")] = "",
+    plots: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Draw the curves there, as SVG.")
+    ] = None,
+    server: Server = None,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout-s", min=0.001, help="Seconds to wait for an answer.")
+    ] = TIMEOUT_S,
+    as_json: Json = False,
+) -> None:
+    """Measure a collection: figures, what they mean, and items that want a look."""
+    asked = read_settings(settings)
+    with connect(server, timeout_s) as client:
+        answer = client.diagnose(
+            name,
+            diagnostic or (),
+            settings=asked,
+            labels=labels,
+            other=other,
+            items=items,
+            tenant=tenant,
+        )
+    drawn = draw_all(answer, plots) if plots else []
+    if as_json:
+        print_json(answer)
+    else:
+        _tell(answer)
+    for path in drawn:
+        note(f"drew {path}")
+
+
+def read_settings(text: str) -> dict[str, dict[str, Any]]:
+    """Settings as a person writes them.
+
+    Raises:
+        InvalidRequestError: they are no JSON object of objects.
+    """
+    import orjson
+
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"settings are not JSON: {error}") from None
+    if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
+        raise InvalidRequestError(f"settings are a JSON object by diagnostic, got {text!r:.80}")
+    return value
+
+
+def draw_all(answer: "Diagnosed", folder: Path) -> Sequence[Path]:
+    """Draws the curves of each diagnostic into a file of its own; the files that were written.
+
+    Raises:
+        SetupError: matplotlib is not installed, or the folder cannot be written.
+    """
+    from kokeshi.errors import SetupError
+    from kokeshi.plugin import Curve, Findings
+    from kokeshi.tune.curves import draw
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot write to {folder}: {error.strerror}") from None
+    drawn = []
+    for result in answer.results:
+        path = folder / f"{answer.collection}-{result.diagnostic}.svg"
+        curves = tuple(
+            Curve(each.title, each.x_label, each.y_label, each.x, each.y, _kind(each.kind))
+            for each in result.curves
+        )
+        title = f"{answer.collection}: {result.diagnostic.replace('_', ' ')}"
+        if draw(Findings(result.figures, curves=curves), path, title):
+            drawn.append(path)
+    return drawn
+
+
+def _kind(word: str) -> Any:  # noqa: ANN401 - one of the words that a curve takes
+    return word
+
+
+def _tell(answer: "Diagnosed") -> None:
+    note(f"{answer.collection}: {answer.count} of {answer.of} items, space {answer.space}")
+    rows = [row for result in answer.results for row in _figures(result)]
+    print_table(["diagnostic", "figure", "value ", "95 % interval"], rows)
+    for result in answer.results:
+        if result.refused:
+            print(f"{result.diagnostic}: not measured: {result.refused}")
+        for line in result.advice:
+            print(f"{result.diagnostic}: {line}")
+        _tell_flagged(result)
+
+
+def _figures(result: "Measured") -> list[tuple[str, str, str, str]]:
+    rows: list[tuple[str, str, str, str]] = []
+    for name, value in result.figures.items():
+        ends = result.intervals.get(name)
+        told = f"{ends[0]:.6g} to {ends[1]:.6g}" if ends else ""
+        rows.append((result.diagnostic if not rows else "", name, f"{value:.6g}", told))
+    return rows
+
+
+def _tell_flagged(result: "Measured") -> None:
+    flagged = list(result.flagged.items())
+    for key, why in flagged[:SHOWN_FLAGGED]:
+        print(f"{result.diagnostic}: {key}: {why}")
+    if len(flagged) > SHOWN_FLAGGED:
+        print(f"{result.diagnostic}: and {len(flagged) - SHOWN_FLAGGED} more; see --json")

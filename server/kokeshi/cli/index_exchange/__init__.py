@@ -1,0 +1,1 @@
+"""Files that collections are filled from and written to."""
