@@ -9,9 +9,10 @@ from kokeshi.gateway.client import Client
 from kokeshi.service.types import NewItem, Tensor
 
 COLOURS = ("red", "green", "blue", "black")
-COMMANDS = set(
-    ["create", "list", "describe", "delete", "add", "get", "count", "search", "explain", "delete-items", "alias", "aliases", "delete-alias", "import", "export", "tune", "doctor", "backup", "restore", "verify", "migrate"]
-)
+COMMANDS = """
+create list describe delete add get count search explain delete-items alias aliases delete-alias
+import export tune doctor backup restore verify migrate
+"""
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def name(run, server, request):
 
 def test_every_command_has_its_place():
     told = {one.name or one.callback.__name__.replace("_", "-") for one in app.registered_commands}
-    assert told >= COMMANDS
+    assert told >= set(COMMANDS.split())
 
 
 def test_items_are_counted_by_filter_and_tenant(run, name):

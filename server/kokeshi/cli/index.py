@@ -37,7 +37,7 @@ def create(
     *,
     model: Annotated[str, typer.Option(help="Model whose embedding space the collection takes.")],
     kind: Annotated[
-        Literal["auto", "flat", "codes", "hnsw", "ivf", "panorama"],
+        Literal["auto", "flat", "codes", "hnsw", "ivf", "panorama", "gpu"],
         typer.Option("--index", help="auto chooses by size, dimensions and memory."),
     ] = "auto",
     durability: Annotated[

@@ -19,7 +19,7 @@ REASONS: Final[Mapping[str, str]] = {
     "filter": "its metadata do not fit the filter",
     "excluded": "the search leaves it out by its id",
     "threshold": "it scores worse than the threshold",
-    "below_k": "-k others are nearer: a larger -k reaches it",
+    "below_k": "others are nearer: a larger -k reaches it",
     "shortlist": "it belongs to the hits but was no candidate: search wider, or --mode exact",
 }
 
@@ -72,14 +72,14 @@ def _print(item: str, told: "Explanation") -> None:
         print(f"ranked again: {told.route.shortlist} candidates")
     score = "score " if told.higher_is_better else "distance "
     if told.dimensions:
-        print()
+        print("\nwhere it stands when all that may be found are compared:")
         print_table(
-            ["dimension ", score, "rank of all "],
+            ["dimension ", score, "rank "],
             ((one.dimension, f"{one.score:.4f}", one.rank or "-") for one in told.dimensions),
         )
     if told.blocks:
-        print()
+        print("\nwhat its values add to the whole:")
         print_table(
-            ["values", "add to the whole "],
+            ["values", "part "],
             ((f"{one.begin} to {one.end - 1}", f"{one.contribution:+.4f}") for one in told.blocks),
         )

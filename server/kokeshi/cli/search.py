@@ -137,8 +137,8 @@ def _tell(asked: Sequence[str], answers: "Sequence[Found]", *, as_json: bool) ->
             for i, hit in enumerate(hits)
         ),
     )
-    if first.recall_estimate is not None:
-        one = first.recall_estimate
+    one = first.recall_estimate
+    if one is not None and one.samples:
         note(
             f"recall of searches like this one: {one.value:.3f} "
             f"({one.low:.3f} to {one.high:.3f}, {one.samples} samples)"

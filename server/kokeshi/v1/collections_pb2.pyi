@@ -17,6 +17,7 @@ class IndexKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INDEX_KIND_CODES: _ClassVar[IndexKind]
     INDEX_KIND_IVF: _ClassVar[IndexKind]
     INDEX_KIND_PANORAMA: _ClassVar[IndexKind]
+    INDEX_KIND_GPU: _ClassVar[IndexKind]
 
 class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -54,6 +55,7 @@ INDEX_KIND_HNSW: IndexKind
 INDEX_KIND_CODES: IndexKind
 INDEX_KIND_IVF: IndexKind
 INDEX_KIND_PANORAMA: IndexKind
+INDEX_KIND_GPU: IndexKind
 DURABILITY_UNSPECIFIED: Durability
 DURABILITY_FSYNC: Durability
 DURABILITY_OS: Durability

@@ -29,7 +29,7 @@ _OnConflict = Annotated[OnConflict, Field(strict=False)]
 _Index = Annotated[
     str,
     WithJsonSchema(
-        {"type": "string", "enum": ["auto", "flat", "codes", "hnsw", "ivf", "panorama"]}
+        {"type": "string", "enum": ["auto", "flat", "codes", "hnsw", "ivf", "panorama", "gpu"]}
     ),
 ]
 _Durability = Annotated[str, WithJsonSchema({"type": "string", "enum": ["fsync", "os"]})]
