@@ -87,11 +87,16 @@ class Data:
         """What is printed beside every figure."""
         return json.loads((self.folder / "told.json").read_text())
 
-    def recall(self, found: Sequence[Sequence[int]], least: Scores | None = None) -> float:
-        """Share of the true neighbours that were found; of equally near ones any will do."""
+    def recall(
+        self, found: Sequence[Sequence[int]], least: Scores | None = None, there: int = K
+    ) -> float:
+        """Share of the true neighbours that were found; of equally near ones any will do.
+
+        `there` of them are to be found, where that is fewer than K.
+        """
         least = self.least if least is None else least
         shares = [
-            np.count_nonzero(self.scores(position, ids) >= bound - TIE) / K
+            np.count_nonzero(self.scores(position, ids) >= bound - TIE) / there
             for position, (ids, bound) in enumerate(zip(found, least, strict=True))
         ]
         return float(np.mean(np.minimum(shares, 1.0)))

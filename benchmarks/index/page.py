@@ -49,7 +49,7 @@ COLUMNS = {
     "mapped_bytes_per_row": "mapped bytes/row",
     "disk_bytes_per_row": "disk bytes/row",
     "rows_per_s_by_1000": "rows/s by 1,000",
-    "p50_ms_by_1000": "p50 ms by 1,000",
+    "rows_per_s_by_5000": "rows/s by 5,000",
     "rows_per_s_by_1": "rows/s singly",
     "p50_ms_by_1": "p50 ms singly",
     "p99_ms_by_1": "p99 ms singly",

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-from arrays import SHARES, Data, best_scores
+from arrays import SHARES, Data, K, best_scores
 from race import RECALL, Entry, Racer, started, take_turns
 from rows_graphs import BREADTHS, EDGE, EF, FAISS, LANCE, QDRANT_EDGE, SHORTLISTS, kokeshi
 from run import Result, Run, ratio
@@ -15,7 +15,7 @@ FAISS_FLAT = Entry("faiss-flat", "faiss_flat")
 SELECTIVITIES = (0.001, 0.01, 0.1, 0.5)
 FILTER_QUERIES = 200
 NEVER = 10**9  # rows from which on a graph would be built
-BATCH = 1000
+BATCHES = (1000, 5000)
 SINGLES = 1000
 INGESTED = 100_000
 TWO_STAGE = {"mode": 3}  # SEARCH_MODE_TWO_STAGE of the wire
@@ -90,7 +90,8 @@ def _filtered(run: Run, data: Data, racers: list[Racer], share: float) -> None:
     queries = data.queries[:FILTER_QUERIES]
     allowed = data.shares < below
     least = best_scores(data.rows, queries, allowed)[:, 0]
-    pairs = [(racer, _dial(racer, below, least, data)) for racer in racers]
+    there = min(K, int(np.count_nonzero(allowed)))
+    pairs = [(racer, _dial(racer, below, least, there)) for racer in racers]
     pairs.append((racers[0], EXACT))  # unfiltered, what the wish compares with
     times = take_turns(pairs, turns=10, count=20)
     for (racer, dial), each in zip(pairs, times, strict=True):
@@ -98,29 +99,25 @@ def _filtered(run: Run, data: Data, racers: list[Racer], share: float) -> None:
             run.tell(selectivity=1.0, contestant="kokeshi, unfiltered exact", **each.told())
             continue
         found = racer.search(dial, FILTER_QUERIES)["ids"]
-        missing = sum(len(np.unique([i for i in ids if i >= 0])) < _there(allowed) for ids in found)
+        recall = data.recall(found, least, there)
+        missing = sum(len({i for i in ids if i >= 0}) < there for ids in found)
         wrong = sum(not allowed[i] for ids in found for i in ids if i >= 0)
         run.tell(
             selectivity=share, contestant=racer.entry.name, dial=dial, short_answers=missing,
-            wrong_rows=wrong, recall=round(data.recall(found, least), 4), **each.told(),
+            wrong_rows=wrong, recall=round(recall, 4), **each.told(),
         )  # fmt: skip
         if racer.entry.is_ours:
-            run.want(f"answers without k rows at {share:.1%}", missing + wrong, 0)
-            run.want(f"recall@10 at {share:.1%}", data.recall(found, least), RECALL,
-                     at_most=False)  # fmt: skip
+            run.want(f"answers with too few rows or wrong ones at {share:.1%}", missing + wrong, 0)
+            run.want(f"recall@10 at {share:.1%}", recall, RECALL, at_most=False)
     run.want(f"p50 at {share:.1%}, of unfiltered exact", times[0].p50_s / times[-1].p50_s, 1.0)
 
 
-def _there(allowed: Any) -> int:
-    return min(10, int(np.count_nonzero(allowed)))
-
-
-def _dial(racer: Racer, below: int, least: Any, data: Data) -> dict[str, Any]:
+def _dial(racer: Racer, below: int, least: Any, there: int) -> dict[str, Any]:
     """The first of a few dials that reaches the recall; ours first as it comes."""
     ladder = racer.entry.ladder[:: max(1, len(racer.entry.ladder) // 8)]
     for step in ({}, *ladder) if racer.entry.is_ours else ladder:
         dial = {**step, "below": below}
-        if data.recall(racer.search(dial, FILTER_QUERIES)["ids"], least) >= RECALL:
+        if racer.data.recall(racer.search(dial, FILTER_QUERIES)["ids"], least, there) >= RECALL:
             return dial
     return {**racer.entry.ladder[-1], "below": below}
 
@@ -145,7 +142,7 @@ def ingest(run: Run) -> None:
 
 def _rate(run: Run, data: Data, entry: Entry) -> float:
     told = {}
-    for size, most in ((BATCH, INGESTED), (1, SINGLES)):
+    for size, most in (*((size, INGESTED) for size in BATCHES), (1, SINGLES)):
         count = max(size, round(most * min(1.0, run.scale)))
         with Racer(entry, data, run.folder) as racer:
             place = racer.place.with_name(f"{racer.place.name}-ingest")
@@ -160,4 +157,4 @@ def _rate(run: Run, data: Data, entry: Entry) -> float:
         told[f"p50_ms_by_{size}"] = round(1e3 * float(np.median(seconds)), 3)
         told[f"p99_ms_by_{size}"] = round(1e3 * float(np.percentile(seconds, 99)), 3)
     run.tell(contestant=entry.name, **told)
-    return told[f"rows_per_s_by_{BATCH}"]
+    return max(told[f"rows_per_s_by_{size}"] for size in BATCHES)

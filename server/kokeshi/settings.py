@@ -248,7 +248,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description="Share of the searches that are repeated exactly in idle time, to measure "
-        "recall.",
+        "recall; 0 measures nothing.",
     )
     recall_core_share: float = Field(
         0.1, gt=0, le=1, description="Share of a core that measuring recall may take."

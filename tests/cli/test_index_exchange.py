@@ -287,6 +287,25 @@ def test_arrays_that_do_not_fit_are_refused_before_anything_is_sent(run, name, t
     assert "expected .parquet" in run("index", "import", name, "x.txt", status=1).error
 
 
+def test_a_file_that_is_damaged_further_on_is_told_in_one_line(run, name, vectors, tmp_path):
+    np.save("torn.npy", vectors)
+    with open("torn.npy", "r+b") as file:
+        file.truncate(128 + 600 * 16)
+    assert "ends too early" in run("index", "import", name, "torn.npy", status=1).error
+    np.savez("flipped.npz", vectors=vectors)
+    data = bytearray((tmp_path / "flipped.npz").read_bytes())
+    data[5000] ^= 1
+    (tmp_path / "flipped.npz").write_bytes(data)
+    told = run("index", "import", name, "flipped.npz", "--state", "s", status=1).error
+    assert told.startswith("the source cannot be read: Bad CRC-32")
+
+
+def test_an_export_to_where_nothing_can_be_written_is_told_in_one_line(run, name, tmp_path):
+    (tmp_path / "file").touch()
+    told = run("index", "export", name, "file/a.npy", status=1).error
+    assert told.startswith("cannot write file/a.npy: ")
+
+
 def test_batches_end_at_the_same_places_wherever_a_run_begins():
     records = [NewItem(str(n % 5), Tensor(np.zeros(4, np.float32))) for n in range(20)]
     records[7] = Unreadable("", "INVALID_ARGUMENT", "bad")

@@ -43,7 +43,9 @@ class Contestant(Peer):
 
     def searcher(self, dial: dict[str, Any]) -> Callable[[Vectors], Sequence[int]]:
         def find(query: Vectors) -> Sequence[int]:
-            search = self.table.search(query).distance_type("dot").limit(K).select(["id"])
+            search = (
+                self.table.search(query).distance_type("dot").limit(K).select(["id", "_distance"])
+            )
             if "ef" in dial:
                 search = search.ef(dial["ef"]).refine_factor(dial["refine"])
             if "below" in dial:

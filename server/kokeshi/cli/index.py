@@ -1,7 +1,7 @@
 """`kokeshi index ...`: makes, fills and searches collections."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -122,9 +122,29 @@ def delete(
         print(f"removed {name} with its {items} items")
 
 
-# in the order of the help
-for _command in (add, get, count, search, explain, delete_items, alias, aliases, delete_alias):
+_ITEMS: Final[tuple[Callable[..., None], ...]] = (
+    add,
+    get,
+    count,
+    search,
+    explain,
+    delete_items,
+    alias,
+    aliases,
+    delete_alias,
+)
+_WHOLE: Final[tuple[Callable[..., None], ...]] = (
+    export,
+    tune,
+    doctor,
+    backup,
+    restore,
+    verify,
+    migrate,
+)
+
+for _command in _ITEMS:  # in the order of the help
     app.command()(_command)
 app.command("import")(import_)
-for _command in (export, tune, doctor, backup, restore, verify, migrate):
+for _command in _WHOLE:
     app.command()(_command)

@@ -12,6 +12,8 @@ from kokeshi.cli.output import note, print_json, progress
 from kokeshi.errors import SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.progress import Progress
 
     from kokeshi.cli.index_exchange.spool import Spool
@@ -43,32 +45,46 @@ def export(
     FILE.partial until the file is whole. An item that is replaced meanwhile may come twice, its
     newer self later; a backup is of one moment.
     """
-    from kokeshi.cli.index_exchange.spool import Spool
     from kokeshi.cli.index_exchange.targets import files_of, writer_of
 
-    write, wanted = writer_of(file), filter_json(where)
+    wanted = filter_json(where)
+    writer_of(file)  # refuses before anything is fetched
     there = [path for path in files_of(file) if path.exists()]
     if there and not replace:
         raise SetupError(f"{there[0]} exists; --replace replaces it")
     started_s = time.monotonic()
-    with connect(server, timeout_s) as client:
-        info = client.describe_collection(name)
-        about: dict[str, Any] = {"collection": info.name, "model": info.model, "space": info.space}
-        about |= {"metric": info.metric, "dimension": info.dimension}
-        question = {**about, "tenant": tenant, "filter": wanted}
-        with Spool(file.with_name(f"{file.name}.partial"), question, info.dimension) as spool:
-            before = spool.progress.rows
-            with progress("rows") as bar:
-                _fetch(client, name, spool, bar)
-            write(spool, file, about)
-            rows = spool.progress.rows
-        spool.remove()
+    try:
+        with connect(server, timeout_s) as client:
+            rows, fetched = _run(client, name, file, wanted, tenant)
+    except OSError as error:
+        raise SetupError(f"cannot write {file}: {error.strerror or error}") from None
     seconds = time.monotonic() - started_s
     if as_json:
         print_json({"collection": name, "rows": rows, "seconds": seconds})
     else:
         print(f"wrote {rows} items of {name} to {' and '.join(map(str, files_of(file)))}")
-    note(f"{seconds:.1f} s, {(rows - before) / seconds:,.0f} rows/s")
+    note(f"{seconds:.1f} s, {fetched / seconds:,.0f} rows/s")
+
+
+def _run(
+    client: "Client", name: str, file: Path, wanted: "Mapping[str, Any] | None", tenant: str
+) -> tuple[int, int]:
+    """Writes the file; the rows of it, and those that were fetched for it now."""
+    from kokeshi.cli.index_exchange.spool import Spool
+    from kokeshi.cli.index_exchange.targets import writer_of
+
+    info = client.describe_collection(name)
+    about: dict[str, Any] = {"collection": info.name, "model": info.model, "space": info.space}
+    about |= {"metric": info.metric, "dimension": info.dimension}
+    question = {**about, "tenant": tenant, "filter": wanted}
+    with Spool(file.with_name(f"{file.name}.partial"), question, info.dimension) as spool:
+        before = spool.progress.rows
+        with progress("rows") as bar:
+            _fetch(client, name, spool, bar)
+        writer_of(file)(spool, file, about)
+        rows = spool.progress.rows
+    spool.remove()
+    return rows, rows - before
 
 
 def _fetch(client: "Client", name: str, spool: "Spool", bar: "Progress") -> None:

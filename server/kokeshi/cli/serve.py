@@ -54,6 +54,7 @@ def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Servi
     from kokeshi.images import Limits as ImageLimits
     from kokeshi.index.notes import Notes
     from kokeshi.index.recall import Measured
+    from kokeshi.index.remote import RemoteStore
     from kokeshi.registry import discover
     from kokeshi.service import Service
     from kokeshi.service.collection_types import CollectionLimits
@@ -65,6 +66,7 @@ def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Servi
         settings.max_decode_queue_images,
         ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
     )
+    measured = Measured | RemoteStore
     limits = Limits(**_named(settings, Limits.__dataclass_fields__))
     return Service(
         engine,
@@ -72,8 +74,7 @@ def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Servi
         store,
         limits,
         notes=Notes(settings.data),
-        # a worker's store is another process, which cannot be asked what it measured
-        dials=store if isinstance(store, Measured) else None,
+        dials=store if settings.recall_share and isinstance(store, measured) else None,
         collection_limits=CollectionLimits(
             **_named(settings, CollectionLimits.__dataclass_fields__)
         ),

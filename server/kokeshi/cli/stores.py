@@ -14,13 +14,20 @@ def store_of(settings: Settings) -> "Store":
     Raises:
         SetupError: the data folder cannot be used, or a client is not installed.
     """
-    from kokeshi.index.batching import Batched
+    from kokeshi.index.batching import WALKED, Batched
+
+    is_here = settings.store == "embedded"
+    # a server elsewhere is asked once for many, whatever its index
+    store = Batched(_bare(settings), walked=WALKED if is_here else frozenset())
+    return _measured(store, settings) if settings.recall_share else store
+
+
+def _measured(store: "Store", settings: Settings) -> "Store":
     from kokeshi.index.notes import Notes
     from kokeshi.index.recall import Measured, NotesKeeper, Pace, Sampling
 
-    store = _bare(settings)
     return Measured(
-        Batched(store),
+        store,
         sampling=Sampling(share=settings.recall_share),
         pace=Pace(core_share=settings.recall_core_share),
         keeper=NotesKeeper(Notes(settings.data)),

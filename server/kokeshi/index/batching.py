@@ -56,6 +56,7 @@ class Batched(PassingStore):
     Args:
         inner: the store; it should compute a batch faster than its queries one by one.
         max_queries: of one call to it; searches of more go by themselves.
+        max_pause_s: that a batch waits for clients which were just answered.
         walked: kinds of `Route` whose searches go by themselves.
     """
 
@@ -64,10 +65,12 @@ class Batched(PassingStore):
         inner: Store,
         *,
         max_queries: int = MAX_QUERIES,
+        max_pause_s: float = MAX_PAUSE_S,
         walked: frozenset[str] = WALKED,
     ) -> None:
         super().__init__(inner)
         self._max_queries = max_queries
+        self._max_pause_s = max_pause_s
         self._walked = walked
         self._lock = threading.Lock()
         self._lanes: dict[Hashable, deque[_Call]] = {}
@@ -157,7 +160,7 @@ class Batched(PassingStore):
             if following is None:
                 del self._lanes[key]
             elif 1 + len(lane) < len(batch) / 2:
-                following.pause_s = min(MAX_PAUSE_S, PAUSE_SHARE * took_s)
+                following.pause_s = min(self._max_pause_s, PAUSE_SHARE * took_s)
         if following is not None:
             following.is_leading = True
             following.turn.set()

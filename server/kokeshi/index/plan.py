@@ -89,7 +89,9 @@ def _by_form(
 ) -> Plan | None:
     """A plan with the form, or None where it is of no use."""
     form = snapshot.form
-    if form is None or params.dimension not in (None, form.first) or form.first > final:
+    if form is None or form.first > final:
+        return None
+    if params.dimension not in {None, form.first, None if params.rerank else final}:
         return None
     if form.is_exact:
         width = params.k + EXACT_MARGIN

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy.typing as npt
 
@@ -22,10 +22,14 @@ from kokeshi.index.store import (
 )
 from kokeshi.local_calls import Caller, Listener, answer_calls
 
+if TYPE_CHECKING:
+    from kokeshi.index.recall import Choice
+
 CALLS: Final = (
     "create", "ensure", "drop", "collections", "describe", "upsert", "delete", "get", "search",
     "scroll", "count", "stats",
 )  # fmt: skip
+CHOOSE: Final = "choose"
 
 
 def serve_store(store: Store, path: Path) -> Listener:
@@ -35,7 +39,9 @@ def serve_store(store: Store, path: Path) -> Listener:
         store: what answers; it is not closed.
         path: of the socket, in a folder that nobody else may enter.
     """
-    calls = {name: getattr(store, name) for name in CALLS}
+    # a store that measures recall also chooses by it
+    names = (*CALLS, *([CHOOSE] if hasattr(store, CHOOSE) else ()))
+    calls = {name: getattr(store, name) for name in names}
     return Listener(path, answer_calls({**calls, "capabilities": lambda: store.capabilities}))
 
 
@@ -153,6 +159,18 @@ class RemoteStore:
     ) -> int:
         """See `Store.count`."""
         return self._call("count", name, filter=filter, tenant=tenant)
+
+    def choose(
+        self,
+        name: str,
+        params: SearchParams,
+        *,
+        recall_target: float | None = None,
+        budget_ms: float | None = None,
+    ) -> "Choice":
+        """See `kokeshi.index.recall.Measured.choose`; only of a store that measures."""
+        wishes = {"recall_target": recall_target, "budget_ms": budget_ms}
+        return self._call(CHOOSE, name, params, **wishes)
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""

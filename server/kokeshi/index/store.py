@@ -176,7 +176,7 @@ class RecallEstimate:
     Attributes:
         low: end of the 95 % interval.
         high: the other end.
-        samples: searches that were repeated exactly.
+        samples: searches that were repeated exactly; 0: every row was compared, recall is known.
     """
 
     value: float

@@ -13,7 +13,7 @@ from typing import IO, Final, Literal
 import orjson
 
 from kokeshi.cli.index_exchange.batches import Batch, Portion, batches
-from kokeshi.cli.index_exchange.sources import Source
+from kokeshi.cli.index_exchange.sources import Source, read_on, reading
 from kokeshi.errors import (
     AlreadyExistsError,
     OverloadedError,
@@ -130,7 +130,9 @@ class Filling:
 
     def _stream_id(self, most: Portion) -> str:
         how = [self.collection, self.tenant, self.on_conflict, self.space, most.rows]
-        told = orjson.dumps([*how, most.size_bytes, self.source.content()])
+        with reading():
+            content = self.source.content()
+        told = orjson.dumps([*how, most.size_bytes, content])
         return blake2b(told, digest_size=STREAM_ID_BYTES).hexdigest()
 
     def _patiently(self, most: Portion) -> None:
@@ -158,7 +160,7 @@ class Filling:
 
     def _send(self, most: Portion) -> None:
         sent: deque[Batch] = deque()
-        made = batches(self.source.records(self.state.next), self.state.next, most)
+        made = batches(read_on(self.source, self.state.next), self.state.next, most)
         left: list[Batch] = []
 
         def offered() -> Iterator[tuple[int, list[NewItem]]]:

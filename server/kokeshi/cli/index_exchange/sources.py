@@ -1,8 +1,10 @@
 """Where items come from: one class for each kind of file, all read from any row on."""
 
 import csv
+import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from hashlib import blake2b, file_digest
 from itertools import islice
 from pathlib import Path
@@ -107,6 +109,25 @@ class Folder:
         for picture in in_folder(self._path):
             whole.update(orjson.dumps([picture.id, blake2b(picture.read()).hexdigest()]))
         return whole.hexdigest()
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turns what files that are damaged or gone raise into an error for a person."""
+    try:
+        yield
+    except (OSError, ValueError, csv.Error, zipfile.BadZipFile, zlib.error) as error:
+        raise SetupError(f"the source cannot be read: {error}") from None
+
+
+def read_on(source: Source, start: int) -> Iterator[Record]:
+    """The records of a source from number `start` on.
+
+    Raises:
+        SetupError: a file is damaged or gone.
+    """
+    with reading():
+        yield from source.records(start)
 
 
 def lines_of(path: Path, start: int) -> Iterator[bytes]:

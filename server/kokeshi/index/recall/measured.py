@@ -47,12 +47,14 @@ class Sampling:
         least_every_s: of each dial at least one in so many seconds, while there are any.
         explored: other settings that a repeated query is searched by too, where somebody wants a
             choice.
+        writes_between: a search and its repetition; with more it is not counted.
         seed: of the choice.
     """
 
     share: float = 0.01
     least_every_s: float = 60.0
     explored: int = 3
+    writes_between: int = 1000
     seed: int = 0
 
 
@@ -216,9 +218,12 @@ class Measured(PassingStore):
         want = want_of(state.spec, params)
         vector = np.array(vectors[row : row + 1], np.float32)  # a copy: the caller may change it
         probe = Probe(state.spec.name, space, vector, params, want, is_live=True)
-        seen = None if is_exact_dial(found) else Seen(dial, found.hits[row], found.seq)
+        seen = None if is_exact_dial(found) else self._seen(dial, found, row)
         if self._shadow.offer(functools.partial(self._repeat, probe, seen)):
             state.sampled(dial, time.monotonic())
+
+    def _seen(self, dial: Dial, found: Found, row: int) -> Seen:
+        return Seen(dial, found.hits[row], found.seq, self._sampling.writes_between)
 
     def _repeat(self, probe: Probe, seen: Seen | None) -> None:
         state = self._states.get(probe.name)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Final
 
 from kokeshi.errors import ItemNotFoundError
 from kokeshi.index.recall.comparing import compared, compared_across_writes
@@ -13,7 +12,6 @@ from kokeshi.index.recall.ledger import Ledger
 from kokeshi.index.store import Found, Hit, SearchParams, Store, Vector
 
 Turn = Callable[[], AbstractContextManager[None]]
-MAX_WRITES_BETWEEN: Final = 1000  # a search and its repetition; with more it does not count
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +65,13 @@ class Seen:
         dial: how it came about.
         hits: of the one query.
         seq: see `Found`.
+        writes_since: more of them than that make it incomparable.
     """
 
     dial: Dial
     hits: Sequence[Hit]
     seq: int
+    writes_since: int
 
 
 def explore(
@@ -118,7 +118,7 @@ def _counts_of(store: Store, probe: Probe, seen: Seen, truth: Found) -> tuple[in
     """Found and true neighbours of an answer; None where writes since then spoilt it."""
     if truth.seq == seen.seq:
         return _held(probe, seen.hits, truth)
-    if not 0 < truth.seq - seen.seq <= MAX_WRITES_BETWEEN:
+    if not 0 < truth.seq - seen.seq <= seen.writes_since:
         return None
 
     def seqs_of(ids: Sequence[str]) -> dict[str, int]:
