@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -44,11 +45,10 @@ def test_flags_and_variables_reach_the_server_and_a_signal_ends_it(start_server,
 
 
 def test_one_data_folder_serves_one_server(start_server, tmp_path, offline, tiny_repository):
-    start_server(tmp_path)
+    server = start_server(tmp_path)
     told = failing("--data", tmp_path / "data", "--repository", tiny_repository)
-    assert (
-        told == f"kokeshi: error: data directory {tmp_path / 'data'} is in use by another process"
-    )
+    holder = f"process {server.process.pid} on {socket.gethostname()}"
+    assert told == f"kokeshi: error: data directory {tmp_path / 'data'} is in use by {holder}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""The diagnostics against libraries of others: tests/golden/make_diagnostics.py has the figures."""
+"""The diagnostics against libraries of others.
+
+The figures are from tests/golden/collections/make_diagnostics.py.
+"""
 
 import json
 import sys
@@ -19,7 +22,7 @@ from kokeshi_plugins.diagnostics import (
 from kokeshi_plugins.diagnostics.neighbours import nearest
 
 pytest.importorskip("sklearn")
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden" / "collections"
 K = 10
 
 

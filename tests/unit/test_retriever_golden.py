@@ -1,4 +1,7 @@
-"""Retrievers against what their authors' own code answered (tests/golden/make_retrievers.py)."""
+"""Retrievers against what their authors' own code answered.
+
+The figures are from tests/golden/collections/make_retrievers.py.
+"""
 
 import json
 from pathlib import Path
@@ -9,7 +12,9 @@ import pytest
 from kokeshi_plugins.retrievers import bt2, hopfield
 from kokeshi_plugins.retrievers.funnel import Stage, walk
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "retrievers.json").read_text())
+GOLDEN = json.loads(
+    (Path(__file__).parents[1] / "golden" / "collections" / "retrievers.json").read_text()
+)
 
 
 @pytest.mark.parametrize("case", GOLDEN["hopfield"]["cases"])

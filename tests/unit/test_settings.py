@@ -7,6 +7,8 @@ from pydantic import ValidationError
 
 import kokeshi.settings
 from kokeshi.errors import SetupError
+from kokeshi.service.collection_types import CollectionLimits
+from kokeshi.service.retrieval.records import RetrievalLimits
 from kokeshi.service.types import Limits
 from kokeshi.settings import Settings, usable_cores
 
@@ -57,6 +59,9 @@ def test_the_limits_are_the_services_own_by_default():
     assert {name: getattr(settings, name) for name in vars(Limits())} == vars(Limits())
 
 
+LIMITS = (Limits, CollectionLimits, RetrievalLimits)
+
+
 def test_every_setting_is_read_somewhere():
     root = Path(kokeshi.settings.__file__).parent
     files = [file for file in root.rglob("*.py") if file.name != "settings.py"]
@@ -67,7 +72,7 @@ def test_every_setting_is_read_somewhere():
         "decode_threads": "image_threads",
         "threads": "engine_threads",
     }
-    limits = set(vars(Limits()))  # read all together
+    limits = {name for kind in LIMITS for name in vars(kind())}  # read all together
     for name in set(Settings.model_fields) - limits:
         assert f"settings.{through.get(name, name)}" in read or f").{name}" in read, name
 

@@ -25,7 +25,7 @@ SUMMARIES: Final = {
     "compare": "Say how alike two inputs are.",
     "index": "Make, fill and search collections.",
     "search": "Find the items nearest to images or texts.",
-    "verify": "Say whether an input is what a collection knows it as.",
+    "verify": "Say whether an input is the same as an item, or as a subject.",
     "tune": "Find the fastest way to run a model on this machine that stays faithful to it.",
     "triton": "Install, find or remove a tritonserver for --engine triton.",
     "settings": "Show every setting, its value and where that came from.",

@@ -127,7 +127,7 @@ def _tell(answer: "Diagnosed") -> None:
 
 def _figures(result: "Measured") -> list[tuple[str, str, str, str]]:
     rows: list[tuple[str, str, str, str]] = []
-    for name, value in result.figures.items():
+    for name, value in sorted(result.figures.items()):
         ends = result.intervals.get(name)
         told = f"{ends[0]:.6g} to {ends[1]:.6g}" if ends else ""
         rows.append((result.diagnostic if not rows else "", name, f"{value:.6g}", told))

@@ -1,6 +1,6 @@
 """Writes retrievers.json: what the authors' own code of three retrievers answers.
 
-python tests/golden/make_retrievers.py HOPFIELD BT2 MRL
+PYTHONPATH=tests/golden python tests/golden/collections/make_retrievers.py HOPFIELD BT2 MRL
 HOPFIELD, BT2, MRL: clones of ml-jku/hopfield-layers, YifeiZhou02/BT-2 and RAIVNLab/MRL at the
     commits below.
 

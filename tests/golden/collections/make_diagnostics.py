@@ -1,6 +1,6 @@
 """Writes diagnostics.json: figures of libraries that Kokeshi's diagnostics are held against.
 
-python tests/golden/make_diagnostics.py CHECKOUT
+PYTHONPATH=tests/golden python tests/golden/collections/make_diagnostics.py CHECKOUT
 CHECKOUT: a clone of https://github.com/rhubarbwu/neural-collapse at the commit below (needs torch).
 Beside it, in an environment of their own: scikit-dimension 0.5.0, cleanlab 2.9.0, rsatoolbox 0.3.2,
 dcor 0.7, torchmetrics 1.9.0, scikit-learn, and scikit-hubness 0.21.2 without its dependencies.
