@@ -48,7 +48,7 @@ class Tuning:
     segment_rows: int = 65_536
     closing_rows: int = 2000
     codes_rows: int = 20_000
-    hnsw_rows: int = 200_000
+    hnsw_rows: int = 500_000
     tail_rows: int = 4096
     tail_share: float = 0.1
     dead_rows: int = 1024
