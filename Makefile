@@ -76,7 +76,7 @@ soak: $(VENV)/.dev  ## half an hour of mixed load with loads, unloads and swaps
 	$(BIN)/python benchmarks/serving/soak.py --folder $(BENCH)
 
 bench-index: $(VENV)/.dev  ## collections against FAISS and other stores, in one run
-	$(BIN)/python benchmarks/index/all.py
+	$(BIN)/python benchmarks/index/all.py --page docs/benchmarks/index.md
 
 faults: $(VENV)/.dev  ## everything that can befall a collection, in full; writes docs/benchmarks/faults.md
 	$(BIN)/python benchmarks/index/faults.py --report docs/benchmarks/faults.md

@@ -33,6 +33,7 @@ COLUMNS = {
     "selectivity": "filter lets through",
     "dial": "dial",
     "recall": "recall@10",
+    "recall_broad": "at breadth 512",
     "p50_ms": "p50 ms",
     "p95_ms": "p95 ms",
     "p50_ms_16": "p50 ms, 16 clients",

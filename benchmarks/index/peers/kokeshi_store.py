@@ -1,5 +1,6 @@
 """Kokeshi's embedded store in this process, as the server stacks it."""
 
+import importlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ class Contestant(Peer):
     """See `Peer`. Dials: those of `SearchParams`."""
 
     def __init__(self) -> None:
+        # libraries do not count as memory of the rows: the store loads FAISS late, peers at once
+        importlib.import_module("faiss")
         self.store: EmbeddedStore | None = None
 
     def build(self, rows: Vectors, folder: Path, settings: Settings) -> dict[str, Any]:
