@@ -84,6 +84,8 @@ def _load(collection: Collection, rows: int, truth: Truth, cache: Cache) -> int:
         return 0
     rejected = 0
     try:
+        if truth.is_doubtful:
+            truth.check_reach(collection.number)
         rejected = _load_files(collection, truth, cache)
         _replay(collection, truth)
     except DamagedRowError as error:

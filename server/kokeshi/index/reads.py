@@ -35,6 +35,26 @@ from kokeshi.index.store import NO_TENANT, CollectionSpec
 # A row number is its collection's number and a number in it: rows of a collection lie together, in
 # the order in which they were written, and need no further index for that.
 ROW_BITS: Final = 40
+CHECKED_ROWS: Final = 4096  # at a time
+# The plus keeps SQLite from seeking: every page is walked, and what a seek would find is compared.
+_LOST: Final = """
+SELECT count(*) FROM items AS item NOT INDEXED
+WHERE +row > ?1 AND +row < ?2 AND NOT (
+    EXISTS (SELECT 1 FROM items AS same WHERE same.row = item.row)
+    AND EXISTS (SELECT 1 FROM vectors AS held WHERE held.row = item.row)
+    AND EXISTS (
+        SELECT 1 FROM items AS named INDEXED BY items_by_id
+        WHERE named.collection = ?3 AND named.tenant = item.tenant AND named.id = item.id))
+"""
+_ALL: Final = "SELECT count(*) FROM items NOT INDEXED WHERE +row > ?1 AND +row < ?2"
+_TENANTS: Final = """
+SELECT tenant, count(*) FROM items NOT INDEXED
+WHERE +row > ?1 AND +row < ?2 AND tenant <> '' GROUP BY tenant ORDER BY tenant
+"""
+_LISTED_TENANTS: Final = """
+SELECT tenant, count(*) FROM items INDEXED BY items_by_tenant
+WHERE collection = ?1 AND tenant <> '' GROUP BY tenant ORDER BY tenant
+"""
 
 _HEADS: Final = f"SELECT {HEAD_COLUMNS} FROM items i"
 _ROWS: Final = f"SELECT {ROW_COLUMNS} FROM items i LEFT JOIN vectors v USING (row)"
@@ -194,6 +214,23 @@ class Reads:
                 (first, last),
             ).fetchone()
         return found
+
+    def check_reach(self, collection: int) -> None:
+        """Refuses a collection with a row that reads would leave out, by number, id or tenant.
+
+        Raises:
+            DamagedRowError: there is one, a checksum does not match, or pages cannot be read.
+        """
+        span = row_span(collection)
+        walk = self._walk(_HEADS, collection, span[0], CHECKED_ROWS, read_head)
+        seen = sum(len(chunk) for chunk in walk)
+        with self.reading() as connection:
+            is_lost = connection.execute(_LOST, (*span, collection)).get
+            there_are = connection.execute(_ALL, span).get
+            listed = connection.execute(_LISTED_TENANTS, (collection,)).fetchall()
+            there = connection.execute(_TENANTS, span).fetchall()
+        if is_lost or seen != there_are or listed != there:
+            raise DamagedRowError("the database holds rows that cannot be reached")
 
     def last_up_to(self, collection: int, seq: int) -> int:
         """The last row that a write up to `seq` made, or a number between it and the next one.

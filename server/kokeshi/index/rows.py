@@ -18,6 +18,8 @@ import orjson
 from kokeshi.index.store import CollectionSpec, Item, Vector
 
 # Columns of `read_head`, and of `read_row` after them.
+# What a flipped bit in a row's own description of its columns leads to.
+_OF_ANOTHER_TYPE: Final = (AttributeError, TypeError, struct.error)
 HEAD_COLUMNS: Final = "i.row, i.collection, i.seq, i.crc, i.tenant, i.id, i.origin, i.metadata"
 ROW_COLUMNS: Final = f"{HEAD_COLUMNS}, v.crc, v.vector"
 
@@ -120,8 +122,12 @@ def read_head(values: Sequence[Any]) -> RowHead:
         DamagedRowError: the checksum does not match.
     """
     row, collection, seq, crc, tenant, item_id, origin, metadata = values
-    content = crc_of_head(item_id, origin, metadata)
-    if crc != seal_head(content, collection, row, seq, tenant.encode()):
+    try:
+        content = crc_of_head(item_id, origin, metadata)
+        sealed = seal_head(content, collection, row, seq, tenant.encode())
+    except _OF_ANOTHER_TYPE as error:
+        raise DamagedRowError(f"row {row} holds values of another type") from error
+    if crc != sealed:
         raise DamagedRowError(f"the checksum of row {row} does not match")
     return RowHead(row, seq, tenant, item_id, origin, metadata)
 
@@ -134,7 +140,7 @@ def read_row(values: Sequence[Any]) -> StoredRow:
     """
     *columns, vector_crc, blob = values
     head = read_head(columns)
-    if blob is None:
+    if not isinstance(blob, bytes):
         raise DamagedRowError(f"the vector of row {head.row} is missing")
     if vector_crc != seal_vector(zlib.crc32(blob), columns[3]):
         raise DamagedRowError(f"the checksum of the vector of row {head.row} does not match")

@@ -125,11 +125,8 @@ def open_reader(directory: Path) -> Any:  # noqa: ANN401 - apsw is untyped
     return connection
 
 
-def mended(connection: Any, directory: Path, check_bytes: int) -> str | None:  # noqa: ANN401 - apsw is untyped
+def damage_of(connection: Any, directory: Path, check_bytes: int) -> str | None:  # noqa: ANN401 - apsw is untyped
     """The first thing that is wrong with a database; None also where it is too large to look.
-
-    Its indexes hold nothing that the tables do not, so those are made anew where they are damaged:
-    one that lacks an entry would hide rows without a word.
 
     Args:
         connection: that writes.
@@ -138,8 +135,15 @@ def mended(connection: Any, directory: Path, check_bytes: int) -> str | None:  #
     """
     if (directory / DATABASE).stat().st_size > check_bytes:
         return None
-    if _first_damage(connection) is None:
-        return None
+    return _first_damage(connection)
+
+
+def mended(connection: Any) -> str | None:  # noqa: ANN401 - apsw is untyped
+    """Makes the indexes of a damaged database anew; what is wrong with it even then.
+
+    They hold nothing that the tables do not, and one that lacks an entry would hide rows without a
+    word.
+    """
     try:
         connection.execute("REINDEX")
     except apsw.Error as error:

@@ -29,7 +29,14 @@ from kokeshi.index.rows import (
     seal_state,
     seal_vector,
 )
-from kokeshi.index.schema import CHECK_BYTES, DATABASE, mended, open_database, version_of
+from kokeshi.index.schema import (
+    CHECK_BYTES,
+    DATABASE,
+    damage_of,
+    mended,
+    open_database,
+    version_of,
+)
 from kokeshi.index.store import NO_TENANT, CollectionSpec
 
 __all__ = ["Ids", "StoredCollection", "Truth", "Written"]
@@ -69,6 +76,7 @@ class Truth(Reads):
 
     Attributes:
         writing: the connection that writes.
+        is_doubtful: pages were found damaged, mended or not: rows are to be looked at one by one.
         refusal: why nothing may be written; None: it may. Of a database whose pages are damaged
             what can be read is served, but a write could take a page that is in use.
 
@@ -84,7 +92,8 @@ class Truth(Reads):
             migrate(directory, version)
         self.writing = open_database(directory)
         self.refusal: str | None = None
-        damage = mended(self.writing, directory, check_bytes)
+        self.is_doubtful = damage_of(self.writing, directory, check_bytes) is not None
+        damage = mended(self.writing) if self.is_doubtful else None
         if damage:
             logger.error("the database is malformed and can only be read: %s", damage)
             self.refusal = "writes are refused: the database is malformed"

@@ -139,7 +139,7 @@ class Running:
         await self.service.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
     """The two shipped models that embed."""
     folder = tmp_path_factory.mktemp("models")
@@ -160,7 +160,7 @@ def service_on(repository: Path, data: Path, **limits) -> Service:
     )
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def digits() -> list[Digit]:
     """The scans that neither model saw."""
     held_out = scans("held_out")
@@ -168,7 +168,7 @@ def digits() -> list[Digit]:
     return [Digit(f"d{row}", png(ink), str(label)) for row, (ink, label) in rows]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def doors(repository, digits, tmp_path_factory) -> Iterator[Doors]:
     """A server whose collection `digits` holds 400 scans; another 50 are queries."""
     data = tmp_path_factory.mktemp("data")
