@@ -6,6 +6,7 @@ be called by one thread only, and raise RuntimeError where memory does not do.
 
 import contextlib
 import threading
+import time
 from collections import defaultdict
 from types import SimpleNamespace
 
@@ -18,6 +19,14 @@ NO_MEMORY = (
     "Error in virtual void* faiss::gpu::StandardGpuResourcesImpl::allocMemory: "
     "'err == cudaSuccess' failed: StandardGpuResources: alloc fail (cudaMalloc error out of memory)"
 )
+
+
+def wait_for(condition, timeout_s=30.0):
+    """What another thread is about to do."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.005)
 
 
 class Machine:

@@ -19,8 +19,9 @@ from kokeshi.errors import (
 from kokeshi.index import CollectionSpec, Item
 from kokeshi.index.distributed.clock import Clock
 from kokeshi.index.distributed.keys import digest, fingerprint
+from kokeshi.index.distributed.telling import GoneError
 from kokeshi.index.filters import And, Equals, Within
-from kokeshi.index.milvus.faults import GoneError, NotLoadedError, translated
+from kokeshi.index.milvus.faults import NotLoadedError, translated
 from kokeshi.index.milvus.layout import (
     indexes_of,
     layout_of,

@@ -27,10 +27,11 @@ from kokeshi.errors import (
 from kokeshi.index import CollectionSpec, Item, SearchParams
 from kokeshi.index.distributed.clock import Clock
 from kokeshi.index.distributed.requests import Request
+from kokeshi.index.distributed.telling import GoneError
 from kokeshi.index.filters import And, Equals, Exists, Prefix
 from kokeshi.index.filters.qdrant import OPERATORS
 from kokeshi.index.qdrant import QdrantStore
-from kokeshi.index.qdrant.faults import GoneError, translated
+from kokeshi.index.qdrant.faults import translated
 from kokeshi.index.qdrant.layout import Layout, layout_of, public_name, read_layout, stored_name
 from kokeshi.index.qdrant.points import key_of, keys_of, points_of, row_of
 from kokeshi.index.qdrant.search import plan_of

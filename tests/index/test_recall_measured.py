@@ -230,14 +230,13 @@ def test_a_choice_for_a_filter_is_made_by_searches_with_filters(measured, hard):
 
 
 def test_a_curve_outlives_the_server(measured, tmp_path):
-    with Notes(tmp_path) as notes:
-        keeper = NotesKeeper(notes)
-        first = measured(NONE, Effort(queries=40, least_rows=1000), keeper=keeper)
-        wait_surveyed(first)
-        expected = first.choose("a", SearchParams(), recall_target=0.9)
-        first.close()
-        second = measured(NONE, NO_SURVEY, keeper=keeper)
-        assert second.choose("a", SearchParams(), recall_target=0.9).recall == expected.recall
+    keeper = NotesKeeper(Notes(tmp_path))
+    first = measured(NONE, Effort(queries=40, least_rows=1000), keeper=keeper)
+    wait_surveyed(first)
+    expected = first.choose("a", SearchParams(), recall_target=0.9)
+    first.close()
+    second = measured(NONE, NO_SURVEY, keeper=NotesKeeper(Notes(tmp_path)))
+    assert second.choose("a", SearchParams(), recall_target=0.9).recall == expected.recall
 
 
 @pytest.mark.parametrize("kept", [b"", b"{}", b"[1]", b'{"format":1}', b'{"format":2,"kind":""}'])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kokeshi.gateway.serve import DoorOptions
     from kokeshi.index import Store
     from kokeshi.service import Service
+    from kokeshi.service.collections.dials import Dials
 
 app = new_app()
 
@@ -53,8 +54,6 @@ def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Servi
     from kokeshi.images import ImagePool
     from kokeshi.images import Limits as ImageLimits
     from kokeshi.index.notes import Notes
-    from kokeshi.index.recall import Measured
-    from kokeshi.index.remote import RemoteStore
     from kokeshi.registry import discover
     from kokeshi.service import Service
     from kokeshi.service.collection_types import CollectionLimits
@@ -66,7 +65,6 @@ def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Servi
         settings.max_decode_queue_images,
         ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
     )
-    measured = Measured | RemoteStore
     limits = Limits(**_named(settings, Limits.__dataclass_fields__))
     return Service(
         engine,
@@ -74,13 +72,21 @@ def service_with(engine: "Engine", store: "Store", settings: Settings) -> "Servi
         store,
         limits,
         notes=Notes(settings.data),
-        dials=store if settings.recall_share and isinstance(store, measured) else None,
+        dials=_dials(store) if settings.recall_share else None,
         collection_limits=CollectionLimits(
             **_named(settings, CollectionLimits.__dataclass_fields__)
         ),
         registry=discover(),
         retrieval_limits=RetrievalLimits(**_named(settings, RetrievalLimits.__dataclass_fields__)),
     )
+
+
+def _dials(store: "Store") -> "Dials | None":
+    """What chooses depths: the store that measures, here or in another process."""
+    from kokeshi.index.recall import Measured
+    from kokeshi.index.remote import RemoteStore
+
+    return store if isinstance(store, Measured | RemoteStore) else None
 
 
 def _named(settings: Settings, names: Iterable[str]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class EmbeddedStore:
             refusal=self._truth.refusal,
         )
         self._writing = Writing(self._truth, self._writer, self._builder, self._tuning)
-        gpus.GPUS.when_lost(self._leave_lost)
+        gpus.GPUS.tell_losses(self)
         for collection in self._collections.values():
             self._builder.consider(collection)
 
@@ -286,7 +286,7 @@ class EmbeddedStore:
             is_writable=self._writer.is_writable,
         )
 
-    def _leave_lost(self) -> None:
+    def gpu_lost(self) -> None:
         """Searches what a lost GPU held on the CPU, by scans until another index is built."""
         for collection in list(self._collections.values()):
             form = collection.snapshot.form

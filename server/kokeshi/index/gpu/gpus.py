@@ -4,7 +4,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from kokeshi.index.forms import Form
 from kokeshi.index.forms.form import IsStopped, Progress
@@ -23,6 +23,13 @@ logger = logging.getLogger(__name__)
 TRIES: Final = 2  # the first may have come while an older form held the room
 
 
+class Watcher(Protocol):
+    """Whoever holds something on GPUs."""
+
+    def gpu_lost(self) -> None:
+        """Called when a GPU was given up, on the thread that found out."""
+
+
 class Gpus:
     """All GPUs that FAISS can use; they are looked for when first asked for.
 
@@ -35,7 +42,7 @@ class Gpus:
         self._finding = threading.Lock()
         self._owners: list[Owner] | None = None
         self._failures: dict[CollectionSpec, int] = {}
-        self._watchers: set[weakref.WeakMethod[Callable[[], None]]] = set()
+        self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
 
     def owners(self, limits: GpuLimits) -> list[Owner]:
         """GPUs that work; `limits` are kept from the first call."""
@@ -98,9 +105,9 @@ class Gpus:
         self._failures.pop(spec, None)
         return form
 
-    def when_lost(self, call: Callable[[], None]) -> None:
-        """Has a bound method called when a GPU was lost, for as long as its object lives."""
-        self._watchers.add(weakref.WeakMethod(call, self._watchers.discard))
+    def tell_losses(self, watcher: Watcher) -> None:
+        """Tells whenever a GPU was lost, for as long as the watcher lives."""
+        self._watchers.add(watcher)
 
     def close(self) -> None:
         """Ends all threads and forgets the GPUs; they are looked for again when asked for."""
@@ -119,9 +126,7 @@ class Gpus:
 
     def _tell(self) -> None:
         for watcher in list(self._watchers):
-            call = watcher()
-            if call is not None:
-                call()
+            watcher.gpu_lost()
 
 
 def _length(owners: Sequence[Owner], rows: int, lengths: Sequence[int]) -> int | None:

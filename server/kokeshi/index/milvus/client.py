@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from kokeshi.errors import SetupError, UnavailableError
-from kokeshi.index.milvus.faults import GoneError, NotLoadedError, translated
+from kokeshi.index.distributed.telling import GoneError
+from kokeshi.index.milvus.faults import NotLoadedError, translated
 
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0

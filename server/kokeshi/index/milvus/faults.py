@@ -14,6 +14,7 @@ from kokeshi.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from kokeshi.index.distributed.telling import GoneError
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +29,6 @@ _CREDENTIALS: Final = {"UNAUTHENTICATED", "PERMISSION_DENIED", 1400, 1401, 1402,
 
 class NotLoadedError(Exception):
     """The collection is not in Milvus's memory; loading it mends that."""
-
-
-class GoneError(UnavailableError):
-    """Milvus could not be reached; the call may be made again."""
 
 
 def translated(error: Exception, *, name: str, timeout_s: float) -> Exception:

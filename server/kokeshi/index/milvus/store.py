@@ -1,28 +1,23 @@
 """The store at a Milvus server: any number of gateways may use one."""
 
 import contextlib
-import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Self
 
 import numpy.typing as npt
 
 from kokeshi.errors import (
     AlreadyExistsError,
-    CollectionNotFoundError,
     ItemNotFoundError,
-    SpaceMismatchError,
-    UnavailableError,
 )
 from kokeshi.index import checks
 from kokeshi.index.distributed.clock import Clock
+from kokeshi.index.distributed.telling import info_of, listed, stats_of
 from kokeshi.index.filters import Filter
 from kokeshi.index.filters.milvus import OPERATORS
 from kokeshi.index.milvus.catalogue import Catalogue
 from kokeshi.index.milvus.client import Client
-from kokeshi.index.milvus.faults import GoneError
 from kokeshi.index.milvus.layout import KINDS, METRICS, Layout, layout_of
 from kokeshi.index.milvus.reading import Reader, Row
 from kokeshi.index.milvus.rows import item_of, keys_of
@@ -41,8 +36,6 @@ from kokeshi.index.store import (
     SearchParams,
     StoreStats,
 )
-
-logger = logging.getLogger(__name__)
 
 
 class MilvusStore:
@@ -141,14 +134,7 @@ class MilvusStore:
         if not self._catalogue.has(spec.name):
             with contextlib.suppress(AlreadyExistsError):  # another caller may be first
                 return self.create(spec)
-        there = self._catalogue.layout(spec.name).spec
-        if there.space != spec.space:
-            raise SpaceMismatchError(
-                f"collection {spec.name!r} holds vectors of space {there.space}, "
-                f"asked for space {spec.space}"
-            )
-        if replace(there, model="") != replace(spec, dimensions=spec.trained, model=""):
-            raise AlreadyExistsError(f"collection {spec.name!r} exists with other settings")
+        checks.check_same_settings(self._catalogue.layout(spec.name).spec, spec)
         return self.describe(spec.name)
 
     def drop(self, name: str) -> None:
@@ -157,17 +143,7 @@ class MilvusStore:
 
     def collections(self) -> list[CollectionInfo]:
         """See `Store.collections`; what kokeshi cannot read is left out, and logged."""
-        infos = []
-        for name in self._catalogue.names():
-            try:
-                infos.append(self.describe(name))
-            except CollectionNotFoundError:  # dropped since
-                continue
-            except GoneError:
-                raise
-            except UnavailableError as error:
-                logger.warning("collection %r is left out: %s", name, error)
-        return infos
+        return listed(self._catalogue.names(), self.describe)
 
     def describe(self, name: str) -> CollectionInfo:
         """See `Store.describe`; sizes are Milvus's own affair and 0 here."""
@@ -305,30 +281,8 @@ class MilvusStore:
 
     def stats(self) -> StoreStats:
         """See `Store.stats`; writes are those of this gateway, sizes are Milvus's own affair."""
-        infos = self.collections()
-        return StoreStats(
-            collections=len(infos),
-            items=sum(info.count for info in infos),
-            writes=self._writing.count,
-            commits=self._writing.count,
-            index_builds=0,
-            cache_rejections=0,
-            database_bytes=0,
-            wal_bytes=0,
-            is_writable=True,
-        )
+        return stats_of(self.collections(), self._writing.count)
 
     def _info(self, layout: Layout) -> CollectionInfo:
         seq = self._clock.now()
-        return CollectionInfo(
-            spec=layout.spec,
-            count=self._reader.count(layout, ""),
-            seq=seq,
-            kind=layout.kind,
-            covered_seq=seq,
-            tail=0,
-            dead=0,
-            memory_bytes=0,
-            cached_seq=None,
-            quarantine=None,
-        )
+        return info_of(layout.spec, layout.kind, self._reader.count(layout, ""), seq)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from kokeshi.errors import KokeshiError, SetupError, UnavailableError
-from kokeshi.index.qdrant.faults import GoneError, translated
+from kokeshi.index.distributed.telling import GoneError
+from kokeshi.index.qdrant.faults import translated
 
 logger = logging.getLogger(__name__)
 

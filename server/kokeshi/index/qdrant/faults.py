@@ -15,6 +15,7 @@ from kokeshi.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from kokeshi.index.distributed.telling import GoneError
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +24,6 @@ _GONE: Final = {"UNAVAILABLE", "CANCELLED"}
 _CREDENTIALS: Final = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 # the local mode has no codes
 _ABSENT: Final = re.compile(r"Collection \S+ not found")
-
-
-class GoneError(UnavailableError):
-    """Qdrant could not be reached; the call may be made again."""
 
 
 def translated(error: Exception, *, name: str, timeout_s: float) -> KokeshiError:

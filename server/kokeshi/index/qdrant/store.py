@@ -1,11 +1,9 @@
 """The store at a Qdrant server, which any number of gateways may use, or at its local engine."""
 
 import contextlib
-import logging
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -13,18 +11,15 @@ import numpy.typing as npt
 
 from kokeshi.errors import (
     AlreadyExistsError,
-    CollectionNotFoundError,
     ItemNotFoundError,
-    SpaceMismatchError,
-    UnavailableError,
 )
 from kokeshi.index import checks
 from kokeshi.index.distributed.clock import Clock
+from kokeshi.index.distributed.telling import info_of, listed, stats_of
 from kokeshi.index.filters import Filter
 from kokeshi.index.filters.qdrant import OPERATORS
 from kokeshi.index.qdrant.catalogue import Catalogue
 from kokeshi.index.qdrant.client import Client
-from kokeshi.index.qdrant.faults import GoneError
 from kokeshi.index.qdrant.layout import (
     DISTANCES,
     KINDS,
@@ -50,7 +45,6 @@ from kokeshi.index.store import (
     StoreStats,
 )
 
-logger = logging.getLogger(__name__)
 PREFIX_SINCE: Final = (1, 19)  # version of the server that matches prefixes of texts
 MAX_TENANTS: Final = 1_000_000  # that are listed
 
@@ -158,14 +152,7 @@ class QdrantStore:
         if not self._catalogue.has(spec.name):
             with contextlib.suppress(AlreadyExistsError):  # another caller may be first
                 return self.create(spec)
-        there = self._catalogue.layout(spec.name).spec
-        if there.space != spec.space:
-            raise SpaceMismatchError(
-                f"collection {spec.name!r} holds vectors of space {there.space}, "
-                f"asked for space {spec.space}"
-            )
-        if replace(there, model="") != replace(spec, dimensions=spec.trained, model=""):
-            raise AlreadyExistsError(f"collection {spec.name!r} exists with other settings")
+        checks.check_same_settings(self._catalogue.layout(spec.name).spec, spec)
         return self.describe(spec.name)
 
     def drop(self, name: str) -> None:
@@ -174,34 +161,13 @@ class QdrantStore:
 
     def collections(self) -> list[CollectionInfo]:
         """See `Store.collections`; what kokeshi cannot read is left out, and logged."""
-        infos = []
-        for name in self._catalogue.names():
-            try:
-                infos.append(self.describe(name))
-            except CollectionNotFoundError:  # dropped since
-                continue
-            except GoneError:
-                raise
-            except UnavailableError as error:
-                logger.warning("collection %r is left out: %s", name, error)
-        return infos
+        return listed(self._catalogue.names(), self.describe)
 
     def describe(self, name: str) -> CollectionInfo:
         """See `Store.describe`; sizes are Qdrant's own affair and 0 here."""
         layout = self._catalogue.layout(name)
         seq = self._clock.now()
-        return CollectionInfo(
-            spec=layout.spec,
-            count=self._reader.count(layout, None),
-            seq=seq,
-            kind=layout.kind,
-            covered_seq=seq,
-            tail=0,
-            dead=0,
-            memory_bytes=0,
-            cached_seq=None,
-            quarantine=None,
-        )
+        return info_of(layout.spec, layout.kind, self._reader.count(layout, None), seq)
 
     def tenants(self, name: str) -> list[str]:
         """Names of the tenants that have items, ascending; "" is nobody's."""
@@ -322,18 +288,7 @@ class QdrantStore:
 
     def stats(self) -> StoreStats:
         """See `Store.stats`; writes are those of this gateway, sizes are Qdrant's own affair."""
-        infos = self.collections()
-        return StoreStats(
-            collections=len(infos),
-            items=sum(info.count for info in infos),
-            writes=self._writing.count,
-            commits=self._writing.count,
-            index_builds=0,
-            cache_rejections=0,
-            database_bytes=0,
-            wal_bytes=0,
-            is_writable=True,
-        )
+        return stats_of(self.collections(), self._writing.count)
 
     def _operators(self) -> frozenset[str]:
         if self._known_operators is None:

@@ -21,6 +21,9 @@ class Keeper(Protocol):
     def save(self, collection: str, curve: bytes) -> None:
         """Keeps a curve in the place of an earlier one."""
 
+    def close(self) -> None:
+        """Lets go of the place."""
+
 
 @dataclass(frozen=True)
 class Measure:

@@ -13,7 +13,11 @@ NAME: Final = "curve"
 
 
 class NotesKeeper:
-    """See `kokeshi.index.recall.curve.Keeper`; notes that cannot be used cost a survey, no more."""
+    """See `kokeshi.index.recall.curve.Keeper`; notes that cannot be used cost a survey, no more.
+
+    Args:
+        notes: nobody else's; closed with the keeper.
+    """
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
@@ -33,3 +37,7 @@ class NotesKeeper:
             self._notes.put(collection, KIND, NAME, curve)
         except KokeshiError as error:
             logger.warning("the curve of collection %r was not kept: %s", collection, error)
+
+    def close(self) -> None:
+        """See `Keeper.close`."""
+        self._notes.close()

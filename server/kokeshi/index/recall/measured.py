@@ -67,7 +67,7 @@ class Measured(PassingStore):
         pace: what that may cost.
         effort: how collections are surveyed before the first search.
         fading: how soon old samples stop to count.
-        keeper: where curves are kept between starts; None: nowhere.
+        keeper: where curves are kept between starts, closed with the store; None: nowhere.
     """
 
     def __init__(
@@ -123,6 +123,8 @@ class Measured(PassingStore):
     def close(self) -> None:
         """See `Store.close`."""
         self._shadow.close()
+        if self._keeper is not None:
+            self._keeper.close()
         self.inner.close()
 
     def choose(
