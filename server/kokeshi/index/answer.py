@@ -1,12 +1,14 @@
 """Turns a search of a collection into hits: ranked rows, with what the database says of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
 
 from kokeshi.index.collection import Collection
 from kokeshi.index.geometry import Rows
+from kokeshi.index.heads import Heads
 from kokeshi.index.plan import plan
 from kokeshi.index.rows import RowHead, StoredRow
 from kokeshi.index.search import Ranking, rank
@@ -18,7 +20,15 @@ class StaleError(Exception):
     """A row that the search found was replaced or deleted before it could be read."""
 
 
-def answer(truth: Truth, collection: Collection, queries: Vector, params: SearchParams) -> Found:
+@dataclass(frozen=True)
+class Source:
+    """Where hits are read from."""
+
+    truth: Truth
+    heads: Heads
+
+
+def answer(source: Source, collection: Collection, queries: Vector, params: SearchParams) -> Found:
     """Searches the newest snapshot of a collection.
 
     Raises:
@@ -26,10 +36,10 @@ def answer(truth: Truth, collection: Collection, queries: Vector, params: Search
         UnavailableError: a row that was found is damaged.
     """
     with collection.guarded():
-        return _answer(truth, collection, queries, params)
+        return _answer(source, collection, queries, params)
 
 
-def _answer(truth: Truth, collection: Collection, queries: Vector, params: SearchParams) -> Found:
+def _answer(source: Source, collection: Collection, queries: Vector, params: SearchParams) -> Found:
     snapshot, spec = collection.snapshot, collection.spec
     masks = snapshot.allowed(params.tenant, params.filter)
     chosen = plan(spec, snapshot, params, collection.tuning, snapshot.counted(masks))
@@ -37,7 +47,7 @@ def _answer(truth: Truth, collection: Collection, queries: Vector, params: Searc
     if params.threshold is not None:
         least = params.threshold if spec.higher_is_better else -params.threshold
         rankings = [ranking.reaching(least) for ranking in rankings]
-    rows = _read(truth, collection, rankings, params)
+    rows = _read(source, collection, rankings, params)
     is_exact = all(ranking.is_exact for ranking in rankings)
     return Found(
         hits=tuple(
@@ -54,10 +64,12 @@ def _answer(truth: Truth, collection: Collection, queries: Vector, params: Searc
 
 
 def _read(
-    truth: Truth, collection: Collection, rankings: Sequence[Ranking], params: SearchParams
+    source: Source, collection: Collection, rankings: Sequence[Ranking], params: SearchParams
 ) -> Mapping[int, RowHead | StoredRow]:
-    wanted: Rows = np.unique(np.concatenate([ranking.rows for ranking in rankings]))
-    read = truth.by_rows if params.with_vectors else truth.heads_by_rows
+    wanted: Rows = rankings[0].rows
+    if len(rankings) > 1:
+        wanted = np.unique(np.concatenate([ranking.rows for ranking in rankings]))
+    read = source.truth.by_rows if params.with_vectors else source.heads.by_rows
     rows = read(collection.number, wanted)
     if len(rows) < len(wanted):
         raise StaleError

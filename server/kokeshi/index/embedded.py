@@ -14,8 +14,8 @@ from kokeshi.errors import (
     UnavailableError,
 )
 from kokeshi.index import checks, listing
-from kokeshi.index.answer import StaleError, answer
-from kokeshi.index.backup import Manifest, Progress, backup
+from kokeshi.index.answer import Source, StaleError, answer
+from kokeshi.index.backup import Progress, backup
 from kokeshi.index.builder import Builder
 from kokeshi.index.cache import Cache
 from kokeshi.index.capabilities import CAPABILITIES
@@ -23,8 +23,10 @@ from kokeshi.index.collection import Collection
 from kokeshi.index.filters import Filter
 from kokeshi.index.gpu import gpus
 from kokeshi.index.gpu.form import GpuForm
+from kokeshi.index.heads import Heads
 from kokeshi.index.loader import load_all
 from kokeshi.index.lock import DirectoryLock
+from kokeshi.index.manifest import Manifest
 from kokeshi.index.schema import sizes
 from kokeshi.index.store import (
     NO_TENANT,
@@ -71,6 +73,7 @@ class EmbeddedStore:
             stack.callback(self._truth.close)
             loaded = load_all(directory, self._truth, self._tuning)
             stack.pop_all()
+        self._source = Source(self._truth, Heads(self._truth, self._tuning.heads_bytes))
         self._collections, self._caches = loaded.collections, loaded.caches
         self._rejected_caches = loaded.rejected
         self._builder = Builder(self._tuning, lambda collection: self._caches[collection.number])
@@ -220,12 +223,12 @@ class EmbeddedStore:
         queries = checks.query_vectors(collection.spec, vectors, params)
         collection.wait_for(params.min_seq, self._tuning.min_seq_wait_s)
         with contextlib.suppress(StaleError):
-            return answer(self._truth, collection, queries, params)
+            return answer(self._source, collection, queries, params)
         with self._writer.gate:  # no write can come between this time
             if self._serving(name) is not collection:
                 raise CollectionNotFoundError(f"collection {name!r} was dropped")
             try:
-                return answer(self._truth, collection, queries, params)
+                return answer(self._source, collection, queries, params)
             except StaleError:
                 collection.refuse("its index holds rows that the database lacks")
 

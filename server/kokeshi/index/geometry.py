@@ -1,6 +1,7 @@
 """Vectors as they are held for search: one copy that answers at every trained length."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Self
 
 import numpy as np
@@ -42,6 +43,11 @@ class Block:
     def memory_bytes(self) -> int:
         """Size in memory, mapped files included."""
         return self.rows.nbytes + self.matrix.nbytes + self.scales.nbytes
+
+    @cached_property
+    def peaks(self) -> Vector:
+        """(lengths,) the largest of each line of `scales`; 0 where there are no rows."""
+        return np.asarray(self.scales.max(axis=1, initial=0.0))
 
     def part(self, chosen: slice | npt.NDArray[Any]) -> "Block":
         """Some of the rows: a view for a slice, a copy for an index or a mask."""
@@ -136,10 +142,10 @@ class Geometry:
             return -np.sqrt(np.square(prefixes - query).sum(axis=1))
         if self.metric == "hyperbolic":
             return -self._hyperbolic(prefixes, query)
-        dots = (prefixes * query).sum(axis=1)
+        dots = np.vecdot(prefixes, query)
         if self.metric == "ip":
             return dots
-        norms = np.sqrt(np.square(prefixes).sum(axis=1))
+        norms = np.sqrt(np.vecdot(prefixes, prefixes))
         scores = np.divide(dots, norms, out=np.zeros_like(dots), where=norms > SHORTEST_PREFIX)
         return np.clip(scores, -1.0, 1.0)
 

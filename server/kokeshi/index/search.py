@@ -136,15 +136,14 @@ def _by_form(
     form = snapshot.form
     assert form is not None
     parts = snapshot.parts(masks)
-    allowed = snapshot.mask_of(masks, form.size)
     beside = _beside(geometry, snapshot, masks, firsts, plan)
+    walked = _walked(form, firsts, plan, snapshot.mask_of(masks, form.size))
     rankings = []
-    walked = _walked(form, firsts, plan, allowed)
     for older, final, newer in zip(walked, finals, beside, strict=True):
         if older is None:
             rankings += _exact(geometry, parts, [final], plan.k)
             continue
-        positions = np.concatenate([older, newer + form.size])
+        positions = np.concatenate([older, newer + form.size]) if len(newer) else older
         rankings += _settled(geometry, parts, [positions], [final], plan.k, is_exact=plan.is_exact)
     return rankings
 
@@ -156,8 +155,7 @@ def _walked(
     there = form.size if allowed is None else int(np.count_nonzero(allowed))
     # part of a graph may be out of reach, and the lists that are scanned may hold too few
     wanted = min(plan.width if form.kind == "hnsw" else plan.k, there)
-    all_found = form.candidates_of(queries, plan.width, plan.breadth or None, allowed)
-    found = [np.unique(each) for each in all_found]
+    found = form.candidates_of(queries, plan.width, plan.breadth or None, allowed)
     if allowed is not None:
         # not every engine obeys its selector
         found = [each[allowed[each]] for each in found]
@@ -173,14 +171,15 @@ def _beside(
 ) -> list[Positions]:
     """Candidates among the rows that the form does not cover, their positions from there on."""
     assert snapshot.form is not None
-    parts = snapshot.parts(masks, snapshot.form.size)
-    if not parts:
+    if snapshot.form.size == snapshot.rows:
         return [NO_POSITIONS for _ in firsts]
-    return nearest(geometry, parts, firsts, plan.width)
+    return nearest(geometry, snapshot.parts(masks, snapshot.form.size), firsts, plan.width)
 
 
 def _numbers(parts: Sequence[Part], positions: Positions) -> Rows:
     """Row numbers at positions."""
+    if len(parts) == 1:
+        return parts[0].block.rows[positions]
     numbers = np.empty(len(positions), np.int64)
     start = 0
     for part in parts:

@@ -41,6 +41,7 @@ class Tuning:
         min_seq_wait_s: seconds that a search waits for the write it must see.
         queue_jobs: writes that may wait; more are refused.
         group_rows: rows that may share one commit.
+        heads_bytes: of what the database says of rows that searches found lately, kept in memory.
         requests_kept: writes of a collection whose request ids are remembered.
         gpu: what collections may take of GPUs.
     """
@@ -68,5 +69,6 @@ class Tuning:
     min_seq_wait_s: float = 1.0
     queue_jobs: int = 1024
     group_rows: int = 10_000
+    heads_bytes: int = 32 * 2**20
     requests_kept: int = 100_000
     gpu: GpuLimits = field(default_factory=GpuLimits)

@@ -51,6 +51,11 @@ class Codes:
         return self.values ^ _SIGN_BIT
 
     @cached_property
+    def largest_scale(self) -> float:
+        """Of all rows; 0 where there are none."""
+        return float(self.scales.max(initial=0.0))
+
+    @cached_property
     def runs(self) -> tuple[Run, ...]:
         """The codes as FAISS scans them, not copied."""
         return runs_of(self.values.view(np.uint8), self.scales)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from kokeshi.index.geometry import Block, Geometry
 from kokeshi.index.kernels.codes import Codes
+from kokeshi.index.store import Vector
 
 Positions = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
@@ -42,15 +43,19 @@ class Span(NamedTuple):
         return self.stop - self.start
 
 
-def spans(parts: Sequence[Part], rows: int) -> list[Span]:
-    """Cuts parts into spans of at most so many rows; parts without an allowed row are left out."""
-    return list(_spans(parts, rows))
+def spans(parts: Sequence[Part], rows: int, *, coded: bool = True) -> list[Span]:
+    """Cuts parts into spans of at most so many rows.
+
+    Spans without an allowed row are left out, and where `coded` is false parts that have codes.
+    """
+    return list(_spans(parts, rows, coded=coded))
 
 
-def _spans(parts: Sequence[Part], rows: int) -> Iterator[Span]:
+def _spans(parts: Sequence[Part], rows: int, *, coded: bool) -> Iterator[Span]:
     first = 0
     for part in parts:
-        for start in range(0, len(part.block), rows):
+        is_wanted = coded or part.codes is None
+        for start in range(0, len(part.block) if is_wanted else 0, rows):
             stop = min(start + rows, len(part.block))
             if part.allowed is None or part.allowed[start:stop].any():
                 yield Span(part, start, stop, first + start)
@@ -65,15 +70,30 @@ def offsets(parts: Sequence[Part]) -> Positions:
 def gather(geometry: Geometry, parts: Sequence[Part], positions: Positions) -> Block:
     """A copy of the rows at ascending positions."""
     count = len(positions)
-    rows, matrix = np.empty(count, np.int64), np.empty((count, geometry.dim), np.float32)
+    rows = np.empty(count, np.int64)
     scales = np.empty((len(geometry.empty().scales), count), np.float32)
-    firsts = offsets(parts)
-    bounds = np.searchsorted(positions, firsts)
-    for part, first, (low, high) in zip(parts, firsts, itertools.pairwise(bounds), strict=False):
-        chosen = positions[low:high] - first
-        rows[low:high] = part.block.rows[chosen]
-        scales[:, low:high] = part.block.scales[:, chosen]
+    for part, chosen, place in _shares(parts, positions):
+        rows[place] = part.block.rows[chosen]
+        scales[:, place] = part.block.scales[:, chosen]
+    return Block(rows, vectors_at(geometry, parts, positions), scales)
+
+
+def vectors_at(geometry: Geometry, parts: Sequence[Part], positions: Positions) -> Vector:
+    """A copy (n, dim) float32 of the vectors at ascending positions."""
+    matrix = np.empty((len(positions), geometry.dim), np.float32)
+    for part, chosen, place in _shares(parts, positions):
         # anything but "clip" copies once more; positions are within the part
-        vectors = np.asarray(part.block.matrix)
-        vectors.take(chosen, axis=0, out=matrix[low:high], mode="clip")
-    return Block(rows, matrix, scales)
+        np.asarray(part.block.matrix).take(chosen, axis=0, out=matrix[place], mode="clip")
+    return matrix
+
+
+def _shares(parts: Sequence[Part], positions: Positions) -> Iterator[tuple[Part, Positions, slice]]:
+    """Parts that have some of the positions: which of their rows, and their place in the copy."""
+    if len(parts) == 1:
+        yield parts[0], positions, slice(None)
+        return
+    firsts = offsets(parts)
+    bounds = np.searchsorted(positions, firsts).tolist()
+    for part, first, (low, high) in zip(parts, firsts, itertools.pairwise(bounds), strict=False):
+        if low < high:
+            yield part, positions[low:high] - first, slice(low, high)

@@ -98,27 +98,24 @@ def shortlists(
         return []
     # codes serve inner products alone: all else is compared in float32
     is_coded = are_coded(geometry.metric) and aims[0].line is None
-    plain = [_without_codes(part, is_coded=is_coded) for part in parts]
-    found = _passes(geometry, plain, aims, k)
+    found = _passes(geometry, parts, aims, k, coded=not is_coded)
     if is_coded:
         coded = best_codes(parts, np.stack([each.vector for each in aims]), k)
         found = [best([one, other], k) for one, other in zip(found, coded, strict=True)]
     return [_cut(chosen, k) for chosen in found]
 
 
-def _without_codes(part: Part, *, is_coded: bool) -> Part:
-    """A part of which nothing is allowed where its codes are scanned instead."""
-    if part.codes is None or not is_coded:
-        return part
-    return part._replace(allowed=np.zeros(len(part.block), np.bool_))
+def _passes(
+    geometry: Geometry, parts: Sequence[Part], aims: list[Aim], k: int, *, coded: bool = True
+) -> list[Chosen]:
+    """The k best of each query in float32, with what rounding cannot tell from them.
 
-
-def _passes(geometry: Geometry, parts: Sequence[Part], aims: list[Aim], k: int) -> list[Chosen]:
-    """The k best of each query in float32, with what rounding cannot tell from them."""
+    `coded`: parts that have codes are looked at too.
+    """
     found: list[Chosen] = []
     for start in range(0, len(aims), QUERIES_PER_PASS):
         chunk = aims[start : start + QUERIES_PER_PASS]
-        tasks = spans(parts, _span_rows(parts, len(chunk)))
+        tasks = spans(parts, _span_rows(parts, len(chunk)), coded=coded)
         size = 4 * len(chunk[0].vector) * len(chunk) * sum(span.rows for span in tasks)
         work = partial(_piece, geometry, chunk, k, [Bar(k) for _ in chunk])
         pieces = POOL.map(work, tasks, alone=size <= ALONE_BYTES)

@@ -88,5 +88,4 @@ def doubt_of(geometry: Geometry, part: Part, query: Aim) -> float:
 
 def _longest(geometry: Geometry, part: Part, length: int) -> float:
     """Norm of the longest prefix."""
-    squares = part.block.scales[geometry.dimensions.index(length)]
-    return float(np.sqrt(squares.max(initial=0.0)))
+    return float(np.sqrt(part.block.peaks[geometry.dimensions.index(length)]))

@@ -7,12 +7,14 @@ import numpy as np
 
 from kokeshi.index.geometry import Doubles, Geometry
 from kokeshi.index.kernels.codes import LARGEST_CODE, are_coded
-from kokeshi.index.kernels.parts import Part, Positions, gather
+from kokeshi.index.kernels.parts import Part, Positions, gather, vectors_at
 from kokeshi.index.kernels.scan import Shortlist, nearest
 from kokeshi.index.kernels.scores import UNIT_ROUNDOFF
 
 # In steps of the codes, most: half a one, and a little for the rounding of the step itself.
 CODE_ERROR: Final = 0.5001
+# Candidates times dimension: so few are compared in float64 at once, before a scan would begin.
+FEW_NUMBERS: Final = 65_536
 
 
 def settle(
@@ -30,10 +32,13 @@ def settle(
     Returns:
         Positions and scores, best first, larger is nearer (`Geometry.compare`).
     """
-    block = gather(geometry, parts, positions)
-    # float32 leaves few rows in doubt: float64 costs several times as much
-    [close] = nearest(geometry, [Part(block)], [query], k)
-    positions, scores = positions[close], geometry.compare(block.matrix[close], query)
+    if len(positions) * geometry.dim <= FEW_NUMBERS:
+        scores = geometry.compare(vectors_at(geometry, parts, positions), query)
+    else:
+        block = gather(geometry, parts, positions)
+        # float32 leaves few rows in doubt: float64 costs several times as much
+        [close] = nearest(geometry, [Part(block)], [query], k)
+        positions, scores = positions[close], geometry.compare(block.matrix[close], query)
     order = np.lexsort((positions, -scores))[:k]
     return positions[order], scores[order]
 
@@ -77,6 +82,8 @@ def _ceiling(geometry: Geometry, part: Part, cut: float, query: Doubles, first: 
     if geometry.metric == "l2":
         product += blur  # twice the inner product
         return -float(np.sqrt(max(0.0, length**2 - product)))
+    if first == geometry.dim:
+        return product
     return product + float(np.linalg.norm(query[first:])) * _longest_rest(geometry, part, first)
 
 
@@ -87,7 +94,7 @@ def _blur(geometry: Geometry, part: Part, prefix: Doubles) -> float:
     blur = 4 * (first + 8) * UNIT_ROUNDOFF * length * longest
     if part.codes is None or not are_coded(geometry.metric):
         return blur
-    steps = np.array([part.codes.scales.max(initial=0.0), np.abs(prefix).max() / LARGEST_CODE])
+    steps = np.array([part.codes.largest_scale, np.abs(prefix).max() / LARGEST_CODE])
     row_error, query_error = CODE_ERROR * np.sqrt(first) * steps
     return float(blur + length * row_error + query_error * (longest + row_error))
 
@@ -96,8 +103,7 @@ def _longest(geometry: Geometry, part: Part, first: int) -> float:
     """Norm of the longest prefix, or a bound of it."""
     if geometry.metric == "cosine":
         return 1.0
-    scale = part.block.scales[geometry.dimensions.index(first)]
-    return float(np.sqrt(scale.max(initial=0.0)))
+    return float(np.sqrt(part.block.peaks[geometry.dimensions.index(first)]))
 
 
 def _longest_rest(geometry: Geometry, part: Part, first: int) -> float:

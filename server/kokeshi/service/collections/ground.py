@@ -81,9 +81,10 @@ class Ground:
         Raises:
             CollectionNotFoundError: there is none.
         """
-        return await self.call(lambda: self._info(name))
+        return await self.call(lambda: self.found(name))
 
-    def _info(self, name: str) -> index.CollectionInfo:
+    def found(self, name: str) -> index.CollectionInfo:
+        """See `info`; blocks."""
         known = self.notes.resolve(name) if self.notes is not None else None
         try:
             return self.store.describe(known or name)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from kokeshi import index
 from kokeshi.errors import InvalidRequestError
 from kokeshi.service.collection_types import Example, Examples, SearchOptions
-from kokeshi.service.collections.ground import Ground
+from kokeshi.service.collections.ground import Ground, given_vector
 from kokeshi.service.types import Input
 
 
@@ -24,6 +24,23 @@ class Queries:
 
     matrix: NDArray[np.float32]
     own: Sequence[frozenset[str]]
+
+
+def given_queries(
+    ground: Ground, spec: index.CollectionSpec, inputs: Sequence[Input], asked: SearchOptions
+) -> Queries | None:
+    """The queries of a search that are vectors of its space; None: some have yet to be made.
+
+    Raises:
+        InvalidRequestError: see `queries_of`.
+    """
+    _check_count(ground, inputs, asked)
+    if asked.query_ids or asked.examples or asked.space != spec.space:
+        return None
+    rows = [vector for vector in map(given_vector, inputs) if vector is not None]
+    if len(rows) < len(inputs):
+        return None
+    return Queries(_stacked(rows), [frozenset[str]() for _ in inputs])
 
 
 async def queries_of(
@@ -56,12 +73,16 @@ async def queries_of(
         positive = [_vector(each, stored, rest) for each in wanted.positive]
         negative = [_vector(each, stored, rest) for each in wanted.negative]
         rows.append(recommended(spec, positive, negative))
-    if len({len(row) for row in rows}) > 1:
-        raise InvalidRequestError("the queries of one search have one length")
     own = [frozenset[str]() for _ in inputs]
     own += [frozenset({item_id}) for item_id in asked.query_ids]
     own += [_ids(wanted) for wanted in asked.examples]
-    return Queries(np.stack(rows), own)
+    return Queries(_stacked(rows), own)
+
+
+def _stacked(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    if len({len(row) for row in rows}) > 1:
+        raise InvalidRequestError("the queries of one search have one length")
+    return np.stack(rows)
 
 
 def _check_count(ground: Ground, inputs: Sequence[Input], asked: SearchOptions) -> None:
