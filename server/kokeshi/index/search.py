@@ -12,7 +12,7 @@ import numpy as np
 
 from kokeshi.index.forms import Form
 from kokeshi.index.geometry import Doubles, Geometry, Rows
-from kokeshi.index.kernels import Part, is_proven, nearest, settle, shortlists
+from kokeshi.index.kernels import Part, is_proven, nearest, rows_at, settle, shortlists
 from kokeshi.index.plan import Plan
 from kokeshi.index.segments import Mask, Positions
 from kokeshi.index.snapshot import Masks, Snapshot
@@ -93,16 +93,11 @@ def _settled(
     *,
     is_exact: bool = False,
 ) -> list[Ranking]:
-    return [
-        _ranking(parts, *settle(geometry, parts, positions, query, k), is_exact=is_exact)
-        for positions, query in zip(found, queries, strict=True)
-    ]
-
-
-def _ranking(
-    parts: Sequence[Part], positions: Positions, scores: Doubles, *, is_exact: bool
-) -> Ranking:
-    return Ranking(_numbers(parts, positions), scores, is_exact)
+    rankings = []
+    for positions, query in zip(found, queries, strict=True):
+        best, scores = settle(geometry, parts, positions, query, k)
+        rankings.append(Ranking(rows_at(parts, best), scores, is_exact))
+    return rankings
 
 
 def _by_codes(
@@ -121,7 +116,7 @@ def _by_codes(
         # bounds of what lies past a prefix seldom close, and cost a look at every row
         is_all = plan.dimension == geometry.dim and plan.first == geometry.dim
         proven = is_all and is_proven(geometry, parts, found, query, plan.first, kth)
-        rankings.append(_ranking(parts, positions, scores, is_exact=proven))
+        rankings.append(Ranking(rows_at(parts, positions), scores, proven))
     return rankings
 
 
@@ -174,16 +169,3 @@ def _beside(
     if snapshot.form.size == snapshot.rows:
         return [NO_POSITIONS for _ in firsts]
     return nearest(geometry, snapshot.parts(masks, snapshot.form.size), firsts, plan.width)
-
-
-def _numbers(parts: Sequence[Part], positions: Positions) -> Rows:
-    """Row numbers at positions."""
-    if len(parts) == 1:
-        return parts[0].block.rows[positions]
-    numbers = np.empty(len(positions), np.int64)
-    start = 0
-    for part in parts:
-        here = (positions >= start) & (positions < start + len(part.block))
-        numbers[here] = part.block.rows[positions[here] - start]
-        start += len(part.block)
-    return numbers

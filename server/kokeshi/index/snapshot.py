@@ -89,6 +89,15 @@ class Snapshot:
 
     def parts(self, masks: Masks, first: int = 0) -> list[Part]:
         """What the kernels scan: every row from a position on."""
+        if not first and _all_allowed(masks):
+            return self._whole_parts
+        return self._parts(masks, first)
+
+    @cached_property
+    def _whole_parts(self) -> list[Part]:
+        return self._parts([None for _ in self.segments], 0)
+
+    def _parts(self, masks: Masks, first: int) -> list[Part]:
         parts = []
         for segment, mask, start in zip(self.segments, masks, self.offsets[:-1], strict=True):
             skipped = max(0, first - int(start))

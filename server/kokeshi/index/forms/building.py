@@ -11,7 +11,7 @@ from kokeshi.index.forms.panorama import PanoramaForm, empty_levels
 from kokeshi.index.forms.rows import chunks, sample
 from kokeshi.index.geometry import Geometry
 from kokeshi.index.kernels import Part, offsets
-from kokeshi.index.kernels.engine import load_faiss
+from kokeshi.index.kernels.engine import load_faiss, threaded
 from kokeshi.index.store import Metric
 from kokeshi.index.tuning import Tuning
 
@@ -58,7 +58,7 @@ def build(
         BuildStoppedError: `is_stopped` said so.
     """
     assert serves(kind, geometry.metric), f"no form {kind!r} for {geometry.metric!r}"
-    size = int(offsets(parts)[-1])
+    size = offsets(parts)[-1]
     form = _empty(kind, geometry, parts, length, size, tuning)
     threads = threads or build_threads()
     _fill(form, geometry, parts, size, threads, is_stopped, progress)
@@ -88,7 +88,7 @@ def extend(
     """
     assert isinstance(form, FaissForm)
     copy = _copied(form, geometry)
-    size = int(offsets(parts)[-1])
+    size = offsets(parts)[-1]
     _fill(copy, geometry, parts, size, threads or build_threads(), is_stopped, progress)
     return copy
 
@@ -117,8 +117,8 @@ def _copied(form: FaissForm, geometry: Geometry) -> FaissForm:
 def _trained_lists(geometry: Geometry, parts: Sequence[Part], length: int, size: int) -> Any:  # noqa: ANN401 - FAISS is untyped
     index = empty_lists(geometry, length, size)
     most = SAMPLE_PER_LIST * lists_for(size)
-    load_faiss().omp_set_num_threads(build_threads())
-    index.train(sample(geometry, parts, length, size, most))
+    with threaded(build_threads()):
+        index.train(sample(geometry, parts, length, size, most))
     return index
 
 

@@ -4,6 +4,7 @@ Adding to an index while it is searched crashes the process, and adding to one t
 a file aborts it; so a form that grows is a copy.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -13,7 +14,7 @@ import numpy as np
 from kokeshi.index.forms.rows import line
 from kokeshi.index.geometry import Doubles
 from kokeshi.index.kernels import Mask, Positions
-from kokeshi.index.kernels.engine import bits, load_faiss, single_threaded
+from kokeshi.index.kernels.engine import bits, single_threaded, threaded
 from kokeshi.index.store import Vector
 
 Progress = Callable[[float], None]
@@ -70,7 +71,7 @@ class Form(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class FaissForm:
+class FaissForm(ABC):
     """A form around one FAISS index.
 
     Attributes:
@@ -92,9 +93,9 @@ class FaissForm:
         return int(self.index.ntotal)
 
     @property
+    @abstractmethod
     def memory_bytes(self) -> int:
         """See `Form`."""
-        raise NotImplementedError
 
     def candidates(
         self, query: Doubles, width: int, breadth: int | None = None, allowed: Mask | None = None
@@ -119,8 +120,9 @@ class FaissForm:
         """See `Form`."""
         return [self.candidates(query, width, breadth, allowed) for query in queries]
 
+    @abstractmethod
     def _params(self, faiss: Any, width: int, breadth: int, selector: Any) -> Any:  # noqa: ANN401 - FAISS is untyped
-        raise NotImplementedError
+        """FAISS's parameters of a search."""
 
 
 def fill(
@@ -136,9 +138,9 @@ def fill(
     Raises:
         BuildStoppedError: `is_stopped` said so.
     """
-    load_faiss().omp_set_num_threads(threads)
-    for chunk in chunks:
-        if is_stopped():
-            raise BuildStoppedError
-        index.add(chunk)
-        progress(index.ntotal / size)
+    with threaded(threads):
+        for chunk in chunks:
+            if is_stopped():
+                raise BuildStoppedError
+            index.add(chunk)
+            progress(index.ntotal / size)

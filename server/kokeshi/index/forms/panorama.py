@@ -12,7 +12,6 @@ from kokeshi.index.geometry import Geometry
 from kokeshi.index.kernels.engine import load_faiss
 
 MOST_LEVELS: Final = 16
-MARGIN_ROWS: Final = 16  # beyond those wanted, which rounding could have swapped with them
 
 
 @dataclass(frozen=True, eq=False)

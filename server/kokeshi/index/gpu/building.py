@@ -36,7 +36,7 @@ def fresh(
         GpuLostError: a GPU failed.
         UnfitRowsError: float16 cannot hold a row.
     """
-    size = int(offsets(parts)[-1])
+    size = offsets(parts)[-1]
     frame = Frame.of(geometry.metric, sample(geometry, parts, length, size, SAMPLE_ROWS))
     return extended(GpuForm((), frame, length), geometry, parts, owners, is_stopped, progress)
 
@@ -56,7 +56,7 @@ def extended(
     """
     if not owners:
         raise GpuLostError("no GPU is left")
-    size = int(offsets(parts)[-1])
+    size = offsets(parts)[-1]
     shards = list(form.shards)
     for start, stop in _runs(form, size, owners):
 

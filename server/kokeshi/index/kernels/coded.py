@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from kokeshi.index.kernels.codes import LARGEST_CODE
 from kokeshi.index.kernels.engine import bits
@@ -18,6 +19,8 @@ ALONE_BYTES: Final = 2**20  # the calling thread has read them before others are
 # costs as much as the products. One that may hold more is scanned again for k.
 SURPLUS: Final = 2
 SURPLUS_ROWS: Final = 16
+
+Piece = tuple[Vector, npt.NDArray[np.int64]]
 
 
 class Task(NamedTuple):
@@ -58,24 +61,25 @@ def best_codes(parts: Sequence[Part], queries: Vector, k: int) -> list[Chosen]:
     if not tasks:
         return [best([], k)] * len(queries)
     wanted = _whole(queries, tasks[0].run.index.d)
-    rows = sum(task.run.stop - task.run.start for task in tasks)
+    rows = sum(map(_rows, tasks))
     widths = [_width(task, k, rows) for task in tasks]
-    size = rows * tasks[0].run.index.d * len(queries)
-    pieces = POOL.map(
-        lambda i: _search(tasks[i], wanted, widths[i]),
-        range(len(tasks)),
-        alone=size <= ALONE_BYTES,
-    )
-    found = _merged(pieces, k)
-    for i, width in enumerate(widths):
-        if _may_hold_more(pieces[i], found, width, k):
-            pieces[i] = _search(tasks[i], wanted, min(k, _rows(tasks[i])))
-    return _merged(pieces, k)
+    pieces = _searched(tasks, wanted, widths)
+    scores, positions = _joined(tasks, wanted, pieces)
+    found = [_best_of(*of_query, k) for of_query in zip(scores, positions, strict=True)]
+    short = _short(scores, widths, found, k)
+    if not short:
+        return found
+    again = [tasks[i] for i in short]
+    whole = _searched(again, wanted, [min(k, _rows(task)) for task in again])
+    for i, piece in zip(short, whole, strict=True):
+        pieces[i] = piece
+    scores, positions = _joined(tasks, wanted, pieces)
+    return [_best_of(*of_query, k) for of_query in zip(scores, positions, strict=True)]
 
 
 def _tasks(parts: Sequence[Part]) -> list[Task]:
     tasks = []
-    for part, first in zip(parts, offsets(parts).tolist(), strict=False):
+    for part, first in zip(parts, offsets(parts), strict=False):
         for run in () if part.codes is None else part.codes.runs:
             allowed = None if part.allowed is None else part.allowed[run.start : run.stop]
             if allowed is None or allowed.any():
@@ -101,26 +105,41 @@ def _whole(queries: Vector, width: int) -> Wanted:
     return Wanted(steps.clip(-LARGEST_CODE, LARGEST_CODE), sizes)
 
 
-def _search(task: Task, wanted: Wanted, width: int) -> list[Chosen]:
-    products, found = task.run.search(wanted.steps, width, task.allowed)
-    sizes = wanted.sizes * np.float32(task.run.step)
-    pieces = []
-    for line, numbers, size in zip(products, found, sizes, strict=True):
-        # -1 stands where fewer rows are allowed
-        is_found = numbers >= 0
-        scores = line[is_found] * size
-        pieces.append(Chosen(numbers[is_found] + task.first, scores, scores))
-    return pieces
-
-
-def _merged(pieces: list[list[Chosen]], k: int) -> list[Chosen]:
-    return [best(list(of_query), k) for of_query in zip(*pieces, strict=True)]
-
-
-def _may_hold_more(piece: list[Chosen], found: list[Chosen], width: int, k: int) -> bool:
-    """True where the last row that a run handed on is better than the k-th of all."""
-    return width < k and any(
-        len(mine.scores) == width
-        and (len(all_.scores) < k or mine.scores.min() > all_.scores.min())
-        for mine, all_ in zip(piece, found, strict=True)
+def _searched(tasks: Sequence[Task], wanted: Wanted, widths: Sequence[int]) -> list[Piece]:
+    """The best rows of each task: products of whole numbers, and numbers of rows in the task."""
+    size = sum(map(_rows, tasks)) * wanted.steps.size
+    return POOL.map(
+        lambda i: tasks[i].run.search(wanted.steps, widths[i], tasks[i].allowed),
+        range(len(tasks)),
+        alone=size <= ALONE_BYTES,
     )
+
+
+def _joined(
+    tasks: Sequence[Task], wanted: Wanted, pieces: Sequence[Piece]
+) -> tuple[Vector, npt.NDArray[np.int64]]:
+    """Scores (queries, rows) and positions of all pieces side by side; -inf where there is none."""
+    widths = [products.shape[1] for products, _ in pieces]
+    steps = np.repeat(np.array([task.run.step for task in tasks], np.float32), widths)
+    firsts = np.repeat([task.first for task in tasks], widths)
+    numbers = np.concatenate([found for _, found in pieces], axis=1)
+    scores = np.concatenate([products for products, _ in pieces], axis=1)
+    scores *= wanted.sizes[:, None] * steps
+    # -1 stands where fewer rows are allowed
+    np.copyto(scores, np.float32(-np.inf), where=numbers < 0)
+    return scores, numbers + firsts
+
+
+def _best_of(scores: Vector, positions: npt.NDArray[np.int64], k: int) -> Chosen:
+    there = np.flatnonzero(scores > -np.inf)
+    held = scores[there]
+    return best([Chosen(positions[there], held, held)], k)
+
+
+def _short(scores: Vector, widths: Sequence[int], found: Sequence[Chosen], k: int) -> list[int]:
+    """Tasks that may hold more: the last row that they handed on is better than the k-th of all."""
+    kth = [each.scores.min() if len(each.scores) >= k else -np.inf for each in found]
+    last = scores[:, np.cumsum(widths) - 1]
+    is_short = (last > np.array(kth)[:, None]).any(axis=0) & (np.array(widths) < k)
+    short: list[int] = np.flatnonzero(is_short).tolist()
+    return short

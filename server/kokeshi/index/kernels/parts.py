@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kokeshi.index.geometry import Block, Geometry
+from kokeshi.index.geometry import Block, Geometry, Rows
 from kokeshi.index.kernels.codes import Codes
 from kokeshi.index.store import Vector
 
@@ -62,9 +62,9 @@ def _spans(parts: Sequence[Part], rows: int, *, coded: bool) -> Iterator[Span]:
         first += len(part.block)
 
 
-def offsets(parts: Sequence[Part]) -> Positions:
-    """(parts + 1,) position of each part's first row, and the number of all rows at the end."""
-    return np.concatenate([[0], np.cumsum([len(part.block) for part in parts], dtype=np.intp)])
+def offsets(parts: Sequence[Part]) -> list[int]:
+    """Position of each part's first row, and the number of all rows at the end."""
+    return [0, *itertools.accumulate(len(part.block) for part in parts)]
 
 
 def gather(geometry: Geometry, parts: Sequence[Part], positions: Positions) -> Block:
@@ -76,6 +76,19 @@ def gather(geometry: Geometry, parts: Sequence[Part], positions: Positions) -> B
         rows[place] = part.block.rows[chosen]
         scales[:, place] = part.block.scales[:, chosen]
     return Block(rows, vectors_at(geometry, parts, positions), scales)
+
+
+def rows_at(parts: Sequence[Part], positions: Positions) -> Rows:
+    """Numbers of the rows at positions, in any order."""
+    if len(parts) == 1:
+        return parts[0].block.rows[positions]
+    firsts = offsets(parts)
+    owners = np.searchsorted(firsts, positions, side="right") - 1
+    numbers = np.empty(len(positions), np.int64)
+    for owner in set(owners.tolist()):
+        here = owners == owner
+        numbers[here] = parts[owner].block.rows[positions[here] - firsts[owner]]
+    return numbers
 
 
 def vectors_at(geometry: Geometry, parts: Sequence[Part], positions: Positions) -> Vector:
