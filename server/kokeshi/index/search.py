@@ -59,7 +59,9 @@ def rank(
     parts = snapshot.parts(masks)
     if plan.is_full_scan:
         return _exact(geometry, parts, finals, plan.k)
-    firsts = [geometry.query(query, plan.first) for query in queries]
+    firsts = finals
+    if plan.first != plan.dimension:
+        firsts = [geometry.query(query, plan.first) for query in queries]
     if plan.kind == "codes":
         return _by_codes(geometry, parts, firsts, finals, plan)
     if plan.kind == "flat":

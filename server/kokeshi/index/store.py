@@ -7,7 +7,7 @@ Calls block and may be made from many threads at once. What a store cannot do it
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ IndexKind = Literal["auto", "flat", "codes", "hnsw", "ivf", "panorama", "gpu"]
 Durability = Literal["fsync", "os"]
 
 NO_TENANT: Final = ""
+MAX_TENANTS: Final = 1_000_000  # that a store names where the caller does not say
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Capabilities:
         exact: every row can be compared.
         snapshots: `backup` is there.
         atomic: a batch appears whole or not at all, whatever fails meanwhile.
+        tenants: it can tell whose items it has.
     """
 
     metrics: frozenset[str]
@@ -48,6 +50,7 @@ class Capabilities:
     exact: bool
     snapshots: bool
     atomic: bool = True
+    tenants: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,7 @@ class Item:
     origin: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Hit:
+class Hit(NamedTuple):
     """One neighbour; `score` is a similarity, larger nearer, or a distance, smaller nearer."""
 
     id: str
@@ -412,6 +414,16 @@ class Store(Protocol):
 
     def count(self, name: str, *, filter: Filter | None = None, tenant: str = NO_TENANT) -> int:
         """Items that fit."""
+
+    def tenants(self, name: str, *, limit: int = MAX_TENANTS) -> dict[str, int]:
+        """How many items each tenant has, by name, ascending; "" is nobody's.
+
+        Those without items are left out. Where there are more than `limit`, it is the store's
+        affair which ones are told.
+
+        Raises:
+            UnimplementedError: the store does not know their names.
+        """
 
     def stats(self) -> StoreStats:
         """Counters and sizes."""
