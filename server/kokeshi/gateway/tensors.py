@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.service.types import Tensor
 
-DTYPES: Final = {"uint8": "u1", "float32": "<f4", "int64": "<i8"}
+DTYPES: Final[dict[str, np.dtype[Any]]] = {
+    "uint8": np.dtype("u1"),
+    "float32": np.dtype("<f4"),
+    "int64": np.dtype("<i8"),
+}
 MAX_AXES: Final = 8
 
 
@@ -28,11 +32,11 @@ def tensor(data_type: str, shape: Sequence[int], data: bytes) -> Tensor:
         raise InvalidRequestError(
             f"the shape of a tensor is 1 to {MAX_AXES} positive numbers, not {list(shape[:9])}"
         )
-    dtype = np.dtype(DTYPES[data_type])
-    if prod(shape) * dtype.itemsize != len(data):
+    dtype = DTYPES[data_type]
+    size_bytes = prod(shape) * dtype.itemsize
+    if size_bytes != len(data):
         raise InvalidRequestError(
-            f"a {data_type} tensor of shape {list(shape)} is {prod(shape) * dtype.itemsize} bytes, "
-            f"not {len(data)}"
+            f"a {data_type} tensor of shape {list(shape)} is {size_bytes} bytes, not {len(data)}"
         )
     array = np.frombuffer(data, dtype).reshape(shape)
     return Tensor(array.astype(dtype.newbyteorder("="), copy=False))

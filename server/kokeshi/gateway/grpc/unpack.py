@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
@@ -52,7 +53,7 @@ def one_input(message: inputs_pb2.Input, place: str) -> Input:
 def _tensor(message: inputs_pb2.Tensor, place: str) -> Input:
     try:
         data_type = word(inputs_pb2.Tensor.DataType, message.data_type, "data_type")
-        return tensor(data_type, message.shape, message.data)
+        return tensor(data_type, list(message.shape), message.data)
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{place}: {error}") from error
 
@@ -63,9 +64,7 @@ def word(enum: EnumTypeWrapper, number: int, field: str, default: str = "") -> s
     Raises:
         InvalidRequestError: the number is not one of the enum's, or it is 0 and has no default.
     """
-    prefix = _prefix(enum)
-    words = {value: name.removeprefix(prefix).lower() for name, value in enum.items()}
-    words.pop(0)
+    words = _words(enum)
     if number == 0 and default:
         return default
     if number not in words:
@@ -73,8 +72,10 @@ def word(enum: EnumTypeWrapper, number: int, field: str, default: str = "") -> s
     return words[number]
 
 
-def _prefix(enum: EnumTypeWrapper) -> str:
-    return enum.Name(0).removesuffix("UNSPECIFIED")
+@cache
+def _words(enum: EnumTypeWrapper) -> dict[int, str]:
+    prefix = enum.Name(0).removesuffix("UNSPECIFIED")
+    return {number: name.removeprefix(prefix).lower() for name, number in enum.items() if number}
 
 
 def choice(enum: EnumTypeWrapper, number: int, field: str, default: E) -> E:
