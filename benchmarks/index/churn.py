@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from arrays import TIE, Data, K, best_scores, unit
 from race import RECALL
+from rows_graphs import graph_rows
 from run import Run
 from worker import disk_bytes, memory, trim
 
@@ -63,11 +64,10 @@ def churn(run: Run) -> None:
     place = run.folder / "built" / f"churn-{run.scale:g}"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    rows = len(data.rows)
     settings = {
         "lengths": data.lengths,
         "shares": str(data.folder / "shares.npy"),
-        "hnsw_rows": min(200_000, rows // 3),
+        "hnsw_rows": graph_rows(run.scale),
     }
     trim()
     before = memory()["own"]

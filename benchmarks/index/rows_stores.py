@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from arrays import SHARES, Data, K, best_scores
 from race import RECALL, Entry, Racer, started, take_turns
-from rows_graphs import BREADTHS, EDGE, EF, FAISS, LANCE, QDRANT_EDGE, SHORTLISTS, kokeshi
+from rows_graphs import EDGE, EF, FAISS, LANCE, QDRANT_EDGE, SHORTLISTS, ours
 from run import Result, Run, ratio
 
 EXACT = {"exact": True}
@@ -24,9 +24,9 @@ TWO_STAGE = {"mode": 3}  # SEARCH_MODE_TWO_STAGE of the wire
 def fresh(run: Run) -> None:
     """A million of 768 that nothing was built over, against an exact scan."""
     data = run.data("million")
-    ours = Entry("kokeshi", "kokeshi_store", {"hnsw_rows": NEVER}, SHORTLISTS)
+    mine = Entry("kokeshi", "kokeshi_store", {"hnsw_rows": NEVER}, SHORTLISTS)
     with ExitStack() as stack:
-        racers = started(stack, (ours, FAISS_FLAT), data, run.folder)
+        racers = started(stack, (mine, FAISS_FLAT), data, run.folder)
         results = [Result(racer, run.build(racer)) for racer in racers]
         results[0].dial, results[0].recall = racers[0].tuned(count=200)
         results[1].recall = racers[1].recall({}, 20)
@@ -60,22 +60,22 @@ def served(run: Run) -> None:
         LANCE,
     )
     results = run.race(entries, data)
-    ours = results.get("kokeshi-grpc")
-    run.want("recall@10", ours.recall if ours else None, RECALL, at_most=False)
+    mine = results.get("kokeshi-grpc")
+    run.want("recall@10", mine.recall if mine else None, RECALL, at_most=False)
     best = min(
         (each for name, each in results.items() if name.startswith("milvus")),
         key=lambda each: each.p50_s,
         default=None,
     )
-    run.want("p50, of milvus-lite's better index", ratio(ours, best), 1 / 20)
-    run.want("p50, of qdrant-client's local mode", ratio(ours, results.get("qdrant-local")), 1 / 20)
-    run.want("p50, of qdrant-edge in process", ratio(ours, results.get("qdrant-edge")), 1.0)
+    run.want("p50, of milvus-lite's better index", ratio(mine, best), 1 / 20)
+    run.want("p50, of qdrant-client's local mode", ratio(mine, results.get("qdrant-local")), 1 / 20)
+    run.want("p50, of qdrant-edge in process", ratio(mine, results.get("qdrant-edge")), 1.0)
 
 
 def filtered(run: Run) -> None:
     """Filters that let through 0.1 to 50 %: k rows, the recall, and an unfiltered exact scan."""
     data = run.data("photographs")
-    entries = [kokeshi(data, BREADTHS), FAISS, QDRANT_EDGE, LANCE]
+    entries = [ours(run, data)[0], FAISS, QDRANT_EDGE, LANCE]
     with ExitStack() as stack:
         chosen = [each for each in entries if each.name not in run.skipped]
         racers = started(stack, chosen, data, run.folder)

@@ -9,7 +9,6 @@ first line is without it.
 import argparse
 import cProfile
 import json
-import pstats
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from arrays import FOLDER, Data, data_of
 from peers.kokeshi_store import Contestant
+from rows_graphs import graph_rows
 
 # What a stage is known by in the profile: a file's end and a function.
 STAGES = {
@@ -35,7 +35,8 @@ STAGES = {
 def stages(profile: cProfile.Profile, searches: int) -> dict[str, float]:
     """Microseconds of a search in each stage, with all that it calls."""
     told = dict.fromkeys(STAGES, 0.0)
-    for (file, _, function), entry in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+    profile.create_stats()
+    for (file, _, function), entry in profile.stats.items():
         for name, (end, part) in STAGES.items():
             is_it = part == function if end != "~" else part in function
             if is_it and file.endswith(end):
@@ -79,7 +80,7 @@ def main() -> None:
     if "shortlist" in dial:
         dial["rerank"] = True
     peer = Contestant()
-    settings = {"hnsw_rows": min(200_000, len(data.rows))}
+    settings = {"hnsw_rows": graph_rows(arguments.scale)}
     peer.open(arguments.folder / "built" / f"{data.folder.name}-{arguments.contestant}", settings)
     try:
         profiled(peer, data, dial)

@@ -177,7 +177,7 @@ def test_a_slow_search_does_not_hold_up_others(filled, vectors):
         fast.result(20)
 
 
-def test_walks_are_not_merged(tmp_path, clustered, fill, small_tuning):
+def test_walks_go_by_themselves_and_so_many_at_once(tmp_path, clustered, fill, small_tuning):
     from kokeshi.index import EmbeddedStore
 
     vectors = clustered(1500, DIM)
@@ -187,7 +187,7 @@ def test_walks_are_not_merged(tmp_path, clustered, fill, small_tuning):
         assert inner.wait_idle()
         gate = Gate(inner)
         gate.open.set()
-        store = Batched(gate)
+        store = Batched(gate, walks=2)
         assert store.search("faces", vectors[:1], SearchParams(), space=SPACE).route.kind == "ivf"
         gate.open.clear()
         gate.sizes.clear()
@@ -196,8 +196,11 @@ def test_walks_are_not_merged(tmp_path, clustered, fill, small_tuning):
                 threads.submit(
                     store.search, "faces", vectors[i : i + 1], SearchParams(), space=SPACE
                 )
-            wait_for(lambda: gate.sizes == [1] * 4)
+            wait_for(lambda: gate.sizes == [1] * 2)
+            time.sleep(0.05)  # for a third one to go, if it could
+            assert gate.sizes == [1] * 2
             gate.open.set()
+            wait_for(lambda: gate.sizes == [1] * 4)
 
 
 def test_many_threads_get_what_they_would_get_alone(filled, vectors):

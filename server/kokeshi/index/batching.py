@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.index.checks import MAX_HITS, QUERY_AXES
+from kokeshi.index.kernels import usable_cores
 from kokeshi.index.passing import PassingStore
 from kokeshi.index.store import Found, SearchParams, Store
 
@@ -57,7 +58,8 @@ class Batched(PassingStore):
         inner: the store; it should compute a batch faster than its queries one by one.
         max_queries: of one call to it; searches of more go by themselves.
         max_pause_s: that a batch waits for clients which were just answered.
-        walked: kinds of `Route` whose searches go by themselves.
+        walked: kinds of `Route` whose searches go by themselves ...
+        walks: ... so many of them at a time; None: one per core.
     """
 
     def __init__(
@@ -67,14 +69,18 @@ class Batched(PassingStore):
         max_queries: int = MAX_QUERIES,
         max_pause_s: float = MAX_PAUSE_S,
         walked: frozenset[str] = WALKED,
+        walks: int | None = None,
     ) -> None:
         super().__init__(inner)
         self._max_queries = max_queries
         self._max_pause_s = max_pause_s
         self._walked = walked
+        # more of them only take the interpreter from each other: with 16 clients on two cores half
+        # as many would be answered, and the last ones after ten times as long
+        self._walking = threading.BoundedSemaphore(walks or usable_cores())
         self._lock = threading.Lock()
         self._lanes: dict[Hashable, deque[_Call]] = {}
-        self._last_kinds: dict[Hashable, str] = {}
+        self._last_kinds: dict[tuple[Hashable, ...], str] = {}
 
     def search(
         self, name: str, vectors: npt.ArrayLike, params: SearchParams, *, space: str
@@ -86,7 +92,8 @@ class Batched(PassingStore):
         # what makes a route, but for the filter, of which there may be any number
         road = (name, params.dimension, params.rerank, params.exact, params.filter is None)
         if self._last_kinds.get(road) in self._walked:
-            found = self.inner.search(name, queries, params, space=space)
+            with self._walking:
+                found = self.inner.search(name, queries, params, space=space)
         else:
             found = self._merged(name, queries, params, space)
         self._last_kinds[road] = found.route.kind
@@ -95,7 +102,7 @@ class Batched(PassingStore):
     def drop(self, name: str) -> None:
         """See `Store.drop`."""
         self.inner.drop(name)
-        for road in [road for road in list(self._last_kinds) if road[0] == name]:  # type: ignore[index]
+        for road in [road for road in list(self._last_kinds) if road[0] == name]:
             self._last_kinds.pop(road, None)
 
     def _most(self, params: SearchParams) -> int:
