@@ -1,5 +1,6 @@
 """The graph: its recall, and when it is built, extended and left alone."""
 
+import numpy as np
 import pytest
 
 from kokeshi.index import CollectionSpec, EmbeddedStore, Item, SearchParams, Tuning
@@ -83,3 +84,18 @@ def test_a_graph_with_few_rows_left_still_finds_them_all(tmp_path, clustered, fi
         store.delete("faces", [f"id{i}" for i in range(3990)])
         found = store.search("faces", vectors[:1], SearchParams(20), space=SPACE)
         assert {hit.id for hit in found.hits[0]} == {f"id{i}" for i in range(3990, 4000)}
+
+
+@pytest.mark.parametrize("dim", [64, 256])
+def test_the_graph_tells_near_duplicates_apart(tmp_path, clustered, fill, dim):
+    """Nodes hold fewer bits than rows: what a walk finds must reach the exact scores."""
+    spec = CollectionSpec("faces", SPACE, dim, index="hnsw")
+    originals = clustered(60, dim)
+    noise = np.random.default_rng(5).normal(size=(3000, dim)).astype(np.float32)
+    copies = np.repeat(originals, 50, axis=0) + 1e-3 * np.abs(originals).max() * noise
+    with EmbeddedStore(tmp_path, Tuning(tail_rows=1000)) as store:
+        store.create(spec)
+        fill(store, "faces", copies)
+        assert store.wait_idle()
+        assert store.describe("faces").kind == "hnsw"
+        assert recall(store, originals, SearchParams(10)) >= 0.95

@@ -11,7 +11,7 @@ from kokeshi.index.wishes import candidate_dimension, codes_width, is_large, sca
 
 # A graph walk that visits more than this share of the rows is slower than a scan.
 WALK_SHARE: Final = 0.1
-WALK_PER_K: Final = 2
+WALK_PER_K: Final = 2  # at least that many candidates are kept and handed on
 WALK_PREFIX_PER_K: Final = 10
 EXACT_MARGIN: Final = 16  # rows beyond k that an exact form is asked for: rounding may swap some
 
@@ -99,21 +99,25 @@ def _by_form(
     if form.kind != "hnsw":
         width = params.shortlist or max(tuning.lists_rows, tuning.lists_per_k * params.k)
         return Plan(form.kind, params.k, final, form.first, width, params.breadth or 0)
-    width = _walk_rows(params, tuning, is_prefix=form.first != final)
-    breadth = max(width, params.breadth or tuning.ef_search)
+    width, breadth = _walk(params, tuning, is_prefix=form.first != final)
     is_broad = breadth > WALK_SHARE * form.size
     if is_broad or allowed < tuning.walk_share * snapshot.rows:
         return None
     return Plan(form.kind, params.k, final, form.first, width, breadth)
 
 
-def _walk_rows(params: SearchParams, tuning: Tuning, *, is_prefix: bool) -> int:
-    """Candidates of a walk that are ranked again: all that it kept, where it saw prefixes only."""
+def _walk(params: SearchParams, tuning: Tuning, *, is_prefix: bool) -> tuple[int, int]:
+    """Candidates that a walk hands on, and that it keeps.
+
+    It hands on all where nobody asked for fewer: it saw them rounded, perhaps cut short.
+    """
     if params.shortlist is not None:
-        return params.shortlist
-    if not is_prefix:
-        return WALK_PER_K * params.k
-    return max(params.k, params.breadth or max(tuning.ef_prefix, WALK_PREFIX_PER_K * params.k))
+        return params.shortlist, max(params.shortlist, params.breadth or tuning.ef_search)
+    default = max(tuning.ef_search, WALK_PER_K * params.k)
+    if is_prefix:
+        default = max(tuning.ef_prefix, WALK_PREFIX_PER_K * params.k)
+    breadth = max(params.breadth or default, WALK_PER_K * params.k)
+    return breadth, breadth
 
 
 def _by_codes(

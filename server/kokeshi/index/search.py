@@ -19,6 +19,8 @@ from kokeshi.index.snapshot import Masks, Snapshot
 from kokeshi.index.store import Vector
 
 NO_POSITIONS: Final = np.empty(0, np.intp)
+# Of those that a walk keeps; it is only tried where `Tuning.walk_share` of the rows may be found.
+LEAST_FOUND: Final = 0.125
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +153,8 @@ def _walked(
     """Candidates of a form that may be found, ascending; None where it fails to find enough."""
     there = form.size if allowed is None else int(np.count_nonzero(allowed))
     # part of a graph may be out of reach, and the lists that are scanned may hold too few
-    wanted = min(plan.width if form.kind == "hnsw" else plan.k, there)
+    least = round(LEAST_FOUND * plan.width) if form.kind == "hnsw" else 0
+    wanted = min(max(plan.k, least), there)
     found = form.candidates_of(queries, plan.width, plan.breadth or None, allowed)
     if allowed is not None:
         # not every engine obeys its selector
