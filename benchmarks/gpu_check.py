@@ -120,7 +120,7 @@ def planned(entry: Entry) -> Check:
 def resnet(folder: Path) -> list[Entry]:
     """A ResNet-50, where the export extra is installed."""
     try:
-        import torch  # noqa: F401
+        import torch  # noqa: F401 - only whether it is there
     except ImportError:
         return []
     exported(("timm/resnet50",), folder)

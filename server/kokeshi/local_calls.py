@@ -171,7 +171,7 @@ class Caller:
         self._other = other
         self._idle: list[socket.socket] = []
 
-    def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever was called returns
         """Calls by name, and returns or raises as the other end did.
 
         Raises:

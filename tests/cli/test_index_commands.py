@@ -1,16 +1,20 @@
 """Commands of `kokeshi index`: counts, filters, aliases, explanations, back-ups."""
 
+from pathlib import Path
+
 import pytest
 from numpy import eye, float32
 
 from kokeshi.cli.index import app
 from kokeshi.cli.index_options import filter_json
 from kokeshi.gateway.client import Client
+from kokeshi.index.notes import Notes
 from kokeshi.service.types import NewItem, Tensor
 
 COLOURS = ("red", "green", "blue", "black")
 COMMANDS = """
-create list describe delete add get count search explain delete-items alias aliases delete-alias
+create list describe delete add get count tenants search explain delete-items
+alias aliases delete-alias
 import export tune doctor backup restore verify migrate
 """
 
@@ -43,6 +47,14 @@ def test_items_are_counted_by_filter_and_tenant(run, name):
     wrong = run("index", "count", name, "--filter", "size >", status=2).stderr
     assert "--filter" in wrong
     assert "character" in wrong
+
+
+def test_tenants_are_listed_with_their_items(run, name):
+    lines = run("index", "tenants", name).stdout.splitlines()
+    assert [line.split() for line in lines] == [["tenant", "items"], ["-", "4"], ["acme", "1"]]
+    told = run("index", "tenants", name, "--json").json
+    assert told == {"tenants": [{"name": "", "count": 4}, {"name": "acme", "count": 1}]}
+    assert run("index", "tenants", "none", status=1).error == "no collection 'none'"
 
 
 def test_a_filter_is_read_as_text_or_json():
@@ -78,6 +90,58 @@ def test_a_search_keeps_to_filter_tenant_and_threshold(run, name):
     assert told[1].startswith("id:red")
 
 
+def test_a_search_by_examples_is_one_query_more(run, name):
+    words = ("search", name, "--like", "red", "--like", "green", "--unlike", "blue")
+    (result,) = run(*words, "--json").json["results"]
+    assert result["query"] == "like:red like:green unlike:blue"
+    assert [hit["id"] for hit in result["hits"]] == ["black"]
+    both = run(*words, "--id", "black", "-k", 1, "--json").json["results"]
+    assert [one["query"] for one in both] == ["id:black", "like:red like:green unlike:blue"]
+    assert [len(one["hits"]) for one in both] == [1, 1]
+    assert run(*words).stdout.splitlines()[1].startswith("like:red like:green unlike:blue")
+    alone = run("search", name, "--unlike", "blue", status=1).error
+    assert alone == "examples need at least one positive one"
+    assert "no item 'white'" in run("search", name, "--like", "white", status=1).error
+
+
+def test_a_search_finds_groups_of_hits(run, name, server):
+    with Client(server.grpc) as client:
+        space = client.describe_collection(name).space
+        more = [
+            NewItem(f"{colour}2", Tensor(vector + 0.1), {"label": colour, "size": number})
+            for number, (colour, vector) in enumerate(
+                zip(COLOURS[:2], eye(4, dtype=float32), strict=False)
+            )
+        ]
+        client.add_items(name, more, space=space)
+    words = ("search", name, "--id", "red", "-k", 2, "--group-by", "label", "--group-size", 2)
+    (result,) = run(*words, "--json").json["results"]
+    assert [group["value"] for group in result["groups"]] == ["red", "green"]
+    assert [[hit["id"] for hit in group["hits"]] for group in result["groups"]] == [
+        ["red2"],
+        ["green2", "green"],
+    ]
+    lines = [line.split() for line in run(*words).stdout.splitlines()]
+    assert lines[0] == ["query", "group", "rank", "id", "score", "label"]
+    assert [line[:-2] for line in lines[1:]] == [
+        ["id:red", "red", "1", "red2"],
+        ["green", "1", "green2"],
+        ["2", "green"],
+    ]
+    none = run(*words, "--filter", "size > 9", "--json").json["results"]
+    assert none == [{"query": "id:red", "groups": []}]
+    by_size = run("search", name, "--like", "red", "--group-by", "size", "--json").json["results"]
+    assert {group["value"] for group in by_size[0]["groups"]} == {0, 1, 2, 3}
+
+
+def test_groups_that_can_never_be_are_refused(run, name):
+    size_alone = run("search", name, "--id", "red", "--group-size", 2, status=1).error
+    assert size_alone == "a group_size is of group_by, which is not given"
+    words = ("--group-by", "label", "--collapse", 0.9)
+    assert "group_by or collapse" in run("search", name, "--id", "red", *words, status=1).error
+    assert "--like" in run("search", name, status=2).stderr
+
+
 def test_explain_says_at_which_stage_an_item_left(run, name):
     told = run("index", "explain", name, "blue", "--id", "red", "-k", 10).stdout
     assert told.startswith("blue: found - it is hit number ")
@@ -103,9 +167,13 @@ def test_aliases_are_set_listed_and_removed(run, name):
 
 def test_a_backup_of_a_running_server_is_verified_and_restored(run, name, server):
     data = server.log.parent / "data"
+    run("index", "alias", f"{name}a={name}")
     run("index", "backup", "kept", "--data", data)
     assert name in run("index", "verify", "kept").stdout
-    run("index", "restore", "kept", "--data", "again")
+    told = run("index", "restore", "kept", "--data", "again", "--json").json
+    assert told["notes"]["survey"]["aliases"] >= 1
+    with Notes(Path("again")) as notes:
+        assert notes.resolve(f"{name}a") == name
     sound = run("index", "verify", "--data", "again", "--json").json
     rows = {one["name"]: one["rows"] for one in sound["collections"]}
     assert rows[name] == 5

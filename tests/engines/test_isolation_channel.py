@@ -1,6 +1,7 @@
 """The channel between two processes; here between two threads, which is the same to it."""
 
 import os
+import socket
 import threading
 
 import numpy as np
@@ -17,7 +18,6 @@ from kokeshi.engines.process.channel import (
     connect,
     pair,
     serve,
-    socket_at,
 )
 from kokeshi.errors import OverloadedError, UnavailableError
 
@@ -220,7 +220,9 @@ def test_an_interrupted_question_leaves_no_answer_to_the_next(channel):
 
 def test_many_connections_are_served_behind_one_path(tmp_path):
     path = str(tmp_path / "socket")
-    listening = socket_at(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(path)
+    listening.listen(4)
     threads = []
 
     def accept():

@@ -22,33 +22,33 @@ def network():
     return mobilenet_v3_small(weights=None).eval()
 
 
-def test_a_layers_maps_are_averaged_over_the_image(network):
-    from kokeshi_plugins.networks.layers import tap
+def embedder(network, layer):
+    from kokeshi_plugins.networks.layers import WithEmbedding, find_layer
 
+    return WithEmbedding(network, (), find_layer(network, layer), channels_last=False)
+
+
+def test_a_layers_maps_are_averaged_over_the_image(network):
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        found = tap(network, "features.8")(images)
+        (found,) = embedder(network, "features.8")(images)
         expected = network.features[:9](images).mean((2, 3))
 
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, torch.nn.functional.normalize(expected))
 
 
 def test_reading_a_layer_leaves_no_hook_and_no_second_name_for_weights(network):
-    from kokeshi_plugins.networks.layers import tap
-
-    module = tap(network, "features.8")
+    module = embedder(network, "features.8")
     with torch.no_grad():
         module(torch.rand(2, 3, 64, 64))
 
     assert not network.features[8]._forward_hooks
-    assert set(module.state_dict()) == {f"network.{name}" for name in network.state_dict()}
+    assert set(module.state_dict()) == {f"module.{name}" for name in network.state_dict()}
 
 
 def test_an_unknown_layer_is_answered_with_near_ones(network):
-    from kokeshi_plugins.networks.layers import tap
-
     with pytest.raises(SetupError, match=r"no layer 'feature\.8'; it has .*'features\.8'"):
-        tap(network, "feature.8")
+        embedder(network, "feature.8")
 
 
 @pytest.mark.parametrize(

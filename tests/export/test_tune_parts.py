@@ -366,7 +366,7 @@ def applied(folder, made, chosen=FASTER, digest="f" * 64):
     config, card = read(folder)
     way = Way("onnxruntime", "INT8", Form.INT8, 2, 1)
     found = tuning(chosen, files={chosen.file: digest}, candidates=(BASELINE, chosen))
-    return apply(folder, card, found, way.configured(config, chosen.file), made)
+    return apply(folder, card, found, way.configured(config, chosen.file), {chosen.file: made})
 
 
 def test_a_choice_is_written_beside_the_verified_graph(folder, tmp_path):

@@ -9,13 +9,15 @@ import threading
 
 import pytest
 from faultkit.damage import files_of, filled, flip, prefixes
+from faultkit.notes import word_of, write_notes
 from faultkit.oracle import Ledger, check, read_all
 from faultkit.process import environment
 from faultkit.work import operation, perform, small_tuning, spec
 
 from kokeshi.errors import SetupError
 from kokeshi.index import EmbeddedStore
-from kokeshi.index.backup import backup, restore, verify_backup
+from kokeshi.index.backup import backup, verify_backup
+from kokeshi.index.restore import restore
 
 FAMILY = "11 backups under fire"
 
@@ -89,7 +91,8 @@ import json, sys
 from pathlib import Path
 from faultkit.driver import Killer
 from faultkit.watch import watching
-from kokeshi.index.backup import backup, restore
+from kokeshi.index.backup import backup
+from kokeshi.index.restore import restore
 work, source, target, kill = sys.argv[1:]
 with watching(Killer(**json.loads(kill)), Path(target).parent):
     {"backup": backup, "restore": restore}[work](Path(source), Path(target))
@@ -113,6 +116,7 @@ EVENTS = ("write", "sync", "fsync", "rename", "mkdir")
 @pytest.mark.parametrize("work", ["backup", "restore"])
 def test_a_kill_half_way_leaves_nothing_that_looks_whole(tmp_path, seed, rng, rounds, tally, work):
     ledger = filled(tmp_path / "data", seed, 30)
+    write_notes(tmp_path / "data", "kept")
     backup(tmp_path / "data", tmp_path / "whole")
     wanted, died = rounds(4, 60), 0
     for number in range(wanted):
@@ -129,7 +133,7 @@ def test_a_kill_half_way_leaves_nothing_that_looks_whole(tmp_path, seed, rng, ro
         if work == "backup":
             check_backup(folder, ledger, note)
             backup(tmp_path / "data", folder / "again")
-            assert not verify_backup(folder / "again").findings
+            assert verify_backup(folder / "again").is_sound
         else:
             check_restore(tmp_path / "whole", folder / "made", ledger, note)
     tally(rounds=wanted)
@@ -140,10 +144,11 @@ def check_backup(folder, ledger, note):
     """What stands under the name of the backup is the whole of it."""
     if not (folder / "made").exists():
         return
-    assert not verify_backup(folder / "made").findings, note
+    assert verify_backup(folder / "made").is_sound, note
     restore(folder / "made", folder / "restored")
     with EmbeddedStore(folder / "restored", small_tuning()) as store:
         assert read_all(store) == ledger.state, note
+    assert word_of(folder / "restored") == "kept", note
 
 
 def check_restore(source, target, ledger, note):
@@ -153,16 +158,20 @@ def check_restore(source, target, ledger, note):
             with EmbeddedStore(target, small_tuning()) as store:
                 if store.collections():
                     assert read_all(store) == ledger.state, note
+                    assert word_of(target) == "kept", note
         except SetupError:
             pass
     restore(source, target, is_replacing=True)
     with EmbeddedStore(target, small_tuning()) as store:
         assert read_all(store) == ledger.state, note
+    assert word_of(target) == "kept", note
 
 
 def test_a_damaged_backup_is_refused_and_replaces_nothing(tmp_path, seed, rounds, tally):
     ledger = filled(tmp_path / "data", seed, 20)
+    write_notes(tmp_path / "data", "old")
     backup(tmp_path / "data", tmp_path / "backup")
+    write_notes(tmp_path / "data", "new")
     rng = random.Random(seed)
     wanted = rounds(2, 100)
     for path in files_of(tmp_path / "backup"):
@@ -174,6 +183,7 @@ def test_a_damaged_backup_is_refused_and_replaces_nothing(tmp_path, seed, rounds
             (tmp_path / "backup" / path).write_bytes(whole)
             with EmbeddedStore(tmp_path / "data", small_tuning()) as store:
                 assert read_all(store) == ledger.state, f"seed {seed}, bits {places} of {path}"
+            assert word_of(tmp_path / "data") == "new", f"seed {seed}, bits {places} of {path}"
     tally(rounds=wanted)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from faultkit.damage import filled
+from faultkit.notes import word_of, write_notes
 from faultkit.oracle import Ledger, check
 from faultkit.process import environment, run_to_death
 from faultkit.work import small_tuning, spec
@@ -17,8 +18,9 @@ from faultkit.work import small_tuning, spec
 import kokeshi.index
 from kokeshi.errors import SetupError
 from kokeshi.index import EmbeddedStore
-from kokeshi.index.backup import backup, restore, verify_backup
+from kokeshi.index.backup import backup, verify_backup
 from kokeshi.index.crash_points import VARIABLE
+from kokeshi.index.restore import restore
 
 FAMILY = "2 kill -9 at named points"
 CALL = re.compile(r"crash_point\(\"([a-z_.]+)\"\)")
@@ -61,7 +63,8 @@ def test_a_kill_at_a_named_point(tmp_path, seed, rng, rounds, tally, point):
 COPY = """
 import sys
 from pathlib import Path
-from kokeshi.index.backup import backup, restore
+from kokeshi.index.backup import backup
+from kokeshi.index.restore import restore
 backup(Path(sys.argv[1]), Path(sys.argv[2]))
 restore(Path(sys.argv[2]), Path(sys.argv[3]), is_replacing=True)
 """
@@ -89,17 +92,21 @@ def test_a_kill_in_a_backup_or_a_restore(tmp_path, seed, point):
     """The target of the restore holds what it held, or what was backed up, or refuses to open."""
     wanted = filled(tmp_path / "data", seed, 30)
     before = filled(tmp_path / "target", seed + 1, 10)
+    write_notes(tmp_path / "data", "wanted")
+    write_notes(tmp_path / "target", "before")
     died(COPY, tmp_path / "data", tmp_path / "backup", tmp_path / "target", point=point)
     if (tmp_path / "backup").exists():
-        assert not verify_backup(tmp_path / "backup").findings
+        assert verify_backup(tmp_path / "backup").is_sound
     else:
         backup(tmp_path / "data", tmp_path / "backup")
     with suppress(SetupError), EmbeddedStore(tmp_path / "target", small_tuning()) as store:
-        check(store, [before.state, wanted.state])
+        found = check(store, [before.state, wanted.state])
+        assert word_of(tmp_path / "target") == ("wanted" if found == wanted.state else "before")
     restore(tmp_path / "backup", tmp_path / "target", is_replacing=True)
     for name in ("data", "target"):
         with EmbeddedStore(tmp_path / name, small_tuning()) as store:
             check(store, [wanted.state])
+        assert word_of(tmp_path / name) == "wanted"
 
 
 @pytest.mark.parametrize("point", MIGRATING)

@@ -272,6 +272,14 @@ async def test_collections_answer_alike(both, make_picture):
         json={"ids": ["v", "a/b"]},
     )
     assert [item["id"] for item in got["items"]] == ["v", "a/b"]
+    told = await same_answer(
+        both,
+        "ListTenants",
+        pb.ListTenantsRequest(collection="things"),
+        "GET",
+        "/v1/collections/things/tenants",
+    )
+    assert told == {"tenants": [{"name": "", "count": 2}]}
     one = await both.http.get("/v1/collections/things/items/a%2Fb")
     assert one.json() == got["items"][1]
     found = await same_answer(
@@ -538,6 +546,15 @@ BAD = [
         "DescribeCollection",
         CPB.DescribeCollectionRequest(name="none"),
         "/v1/collections/none",
+        None,
+        "GET",
+    ),
+    Bad(
+        "tenants of an unknown collection",
+        "NOT_FOUND",
+        "ListTenants",
+        CPB.ListTenantsRequest(collection="none"),
+        "/v1/collections/none/tenants",
         None,
         "GET",
     ),

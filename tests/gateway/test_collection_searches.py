@@ -25,6 +25,7 @@ from kokeshi.service.types import (
     Limits,
     NewItem,
     Stage,
+    Tenant,
     Tensor,
 )
 
@@ -496,6 +497,7 @@ async def test_every_call_takes_an_alias(ask, http, space):
     (ingested,) = await ask("ingest", "current", [(0, [NewItem("y", Tensor(at(0)))])], space=space)
     assert ingested.count == 1
     assert await ask("count_items", "current") == ITEMS + 2
+    assert await ask("list_tenants", "current") == [Tenant("", ITEMS + 2)]
     assert (await ask("get_items", "current", ["x"]))[0].id == "x"
     assert (await ask("list_items", "current", page_size=1)).items[0].id == "i0"
     assert (await ask("explain", "current", "x", query_ids=["i0"])).stage is Stage.FOUND

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -21,6 +22,7 @@ from kokeshi.service.types import (
     OnConflict,
     SearchOptions,
     SearchWords,
+    Tenant,
     Tensor,
 )
 from kokeshi.v1 import collections_pb2 as pb
@@ -89,6 +91,32 @@ async def test_tenants_see_their_own_items_at_both_doors(ask, http, space):
     assert gone.json()["count"] == 1
     assert await ask("count_items", "things", tenant="a") == 0
     assert await ask("count_items", "things", tenant="b") == 1
+
+
+async def test_tenants_are_listed_alike_at_both_doors(ask, http, space):
+    assert await ask("list_tenants", "things") == []
+    for tenant, count in (("b", 2), ("", 1), ("ä/ö", 3)):
+        items = [thing(f"i{n}", COLOURS["red"]) for n in range(count)]
+        await ask("add_items", "things", items, space=space, tenant=tenant)
+    found = [Tenant("", 1), Tenant("b", 2), Tenant("ä/ö", 3)]
+    assert await ask("list_tenants", "things") == found
+    told = await http.get("/v1/collections/things/tenants")
+    assert told.json() == {"tenants": [vars(tenant) for tenant in found]}
+    await ask("delete_items", "things", ["i0", "i1"], tenant="b")
+    assert [tenant.name for tenant in await ask("list_tenants", "things")] == ["", "ä/ö"]
+
+
+async def test_more_tenants_than_may_be_listed_are_refused_at_both_doors(ask, http, service, space):
+    ground = service._collections.ground
+    ground.collection_limits = replace(ground.collection_limits, max_tenants=2)
+    for tenant in ("a", "b"):
+        await ask("add_items", "things", [thing("i", COLOURS["red"])], space=space, tenant=tenant)
+    assert len(await ask("list_tenants", "things")) == 2
+    await ask("add_items", "things", [thing("i", COLOURS["red"])], space=space)
+    with pytest.raises(errors.InvalidRequestError, match="at most 2 tenants are listed"):
+        await ask("list_tenants", "things")
+    told = await http.get("/v1/collections/things/tenants")
+    assert (told.status_code, told.json()["error"]["code"]) == (400, "INVALID_ARGUMENT")
 
 
 async def test_lists_counts_and_deletes_take_a_filter(ask, http, space):

@@ -7,7 +7,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
-from kokeshi.gateway.http import examples, requests
+from kokeshi.gateway.http import examples
+from kokeshi.gateway.http.collection_bodies import COLLECTION_BODIES
+from kokeshi.gateway.http.requests import REQUEST_BODIES
 
 
 async def test_the_docs_need_no_internet(both):
@@ -114,7 +116,7 @@ def test_summaries_are_words(document):
 
 
 def test_examples_are_requests_that_are_read(document):
-    bodies = {body.__name__: body for body in requests.REQUEST_BODIES}
+    bodies = {body.__name__: body for body in (*REQUEST_BODIES, *COLLECTION_BODIES)}
     assert set(examples.BODIES) == set(bodies)
     for name, body in bodies.items():
         example = document["components"]["schemas"][name]["example"]

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from contract import DIM, items_of, one, same, vectors_of
 
-from kokeshi.errors import InvalidRequestError, ItemNotFoundError
+from kokeshi.errors import (
+    CollectionNotFoundError,
+    InvalidRequestError,
+    ItemNotFoundError,
+    UnimplementedError,
+)
 from kokeshi.index import Item
 from kokeshi.index.checks import has_conditions
 from kokeshi.index.filters import (
@@ -297,6 +302,40 @@ def test_tenants_are_told_apart_whatever_they_are_called(subject):
         assert item.metadata == {"place": place}
         hits = subject.search(name, vectors_of(1, 8)[0], k=50, tenant=tenant)
         assert {hit.id for hit in hits} == {"a", f"{place}"}
+
+
+def test_tenants_are_listed_with_the_number_of_their_items(subject):
+    name = subject.create(dim=8)
+    store = subject.store
+    if not subject.capabilities.tenants:
+        with pytest.raises(UnimplementedError, match="do not keep the names"):
+            store.tenants(name)
+        return
+    assert store.tenants(name) == {}
+    for tenant, count in (("b", 2), ("", 3), ("a", 1), ("gone", 2)):
+        subject.put(name, items_of(vectors_of(count, 8)), tenant=tenant)
+    store.delete(name, ["id0", "id1"], tenant="gone")
+    subject.put(name, [one("id0", 8)], tenant="b")  # in place of another
+    assert list(store.tenants(name).items()) == [("", 3), ("a", 1), ("b", 2)]
+    assert len(store.tenants(name, limit=2)) == 2
+    store.delete(name, filter=And((Exists("number"),)))
+    assert list(store.tenants(name)) == ["a", "b"]
+
+
+def test_tenants_are_listed_whatever_they_are_called(subject):
+    if not subject.capabilities.tenants:
+        pytest.skip("declared: no tenants")
+    name = subject.create(dim=8)
+    for tenant in HOSTILE_TENANTS:
+        subject.put(name, [one("a", 8)], tenant=tenant)
+    found = subject.store.tenants(name)
+    assert found == dict.fromkeys(HOSTILE_TENANTS, 1)
+    assert list(found) == sorted(found)
+
+
+def test_tenants_of_a_collection_that_is_not_there_are_not_listed(subject):
+    with pytest.raises(CollectionNotFoundError):
+        subject.store.tenants("none")
 
 
 def test_an_id_does_not_run_over_into_its_tenants_name(subject):

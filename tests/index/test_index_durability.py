@@ -14,7 +14,7 @@ import pytest
 
 from kokeshi.errors import OverloadedError, SetupError, UnavailableError
 from kokeshi.index import CollectionSpec, EmbeddedStore, Item, SearchParams, Tuning
-from kokeshi.index.backup import restore
+from kokeshi.index.restore import restore
 
 SPACE = "0123456789abcdef"
 

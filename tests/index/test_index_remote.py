@@ -71,6 +71,8 @@ def test_every_call_answers_as_the_store_does(store, remote, items):
     rest = remote.scroll("faces", limit=3, cursor=page.cursor)
     assert ([item.id for item in rest.items], rest.cursor) == (["id3"], None)
     assert remote.delete("faces", ["id0", "unknown"]).count == 1
+    assert remote.tenants("faces") == store.tenants("faces") == {"": 3}
+    assert remote.tenants("faces", limit=0) == {}
     assert remote.collections() == store.collections()
     assert remote.stats().items == 3
     remote.drop("faces")
@@ -79,7 +81,7 @@ def test_every_call_answers_as_the_store_does(store, remote, items):
 
 def test_the_protocol_has_no_call_that_is_not_forwarded(store, remote):
     public = {name for name in dir(type(store)) if not name.startswith("_")}
-    own = {"close", "wait_idle", "capabilities", "backup", "tenants"}
+    own = {"close", "wait_idle", "capabilities", "backup", "gpu_lost"}
     assert set(CALLS) == public - own
     assert remote.capabilities == store.capabilities
 

@@ -8,6 +8,7 @@ import pytest
 from kokeshi.errors import InvalidRequestError, ItemNotFoundError
 from kokeshi.index import CollectionSpec, EmbeddedStore, Item, SearchParams, Tuning
 from kokeshi.index.filters import And, Equals, Exists, Not, Or
+from kokeshi.index.tenants import _COUNTS
 
 SPACE = "0123456789abcdef"
 TENANTS = ("", "ann", "bob")
@@ -109,6 +110,16 @@ def test_a_scroll_and_a_count_see_the_tenants_own_items(shared):
         assert {item.metadata["owner"] for item in seen} == {tenant}
         assert shared.count("a", tenant=tenant, filter=wanted) == 300
     assert shared.describe("a").tenants == 3
+
+
+def test_tenants_are_listed_without_a_walk_over_the_rows(shared):
+    assert list(shared.tenants("a").items()) == [("", 300), ("ann", 300), ("bob", 300)]
+    with shared._truth.reading() as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {_COUNTS}", (1, 10)).fetchall()
+    steps = " ".join(step[-1] for step in plan)
+    assert steps.count("items_by_tenant") == 2
+    assert "SCAN items" not in steps
+    assert "TEMP B-TREE" not in steps
 
 
 def test_tenants_are_kept_apart_after_a_restart(tmp_path, clustered):

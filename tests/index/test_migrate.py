@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from kokeshi.errors import (
 from kokeshi.index import CollectionSpec, EmbeddedStore, Item
 from kokeshi.index.comparing import Side, digest_of
 from kokeshi.index.migrate import Migration, spec_for
+from kokeshi.index.passing import PassingStore
 
 SPACE = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -323,17 +325,21 @@ def test_a_tenant_is_not_left_behind(migrate):
 
 
 def test_tenants_are_found_where_the_source_can_list_them(source, target, state):
-    class Listing:
-        def __init__(self, store):
-            self._store = store
+    assert Migration(source, target, "faces", state=state).run().is_same
+    check_same(source, target)
 
-        def __getattr__(self, name):
-            return getattr(self._store, name)
 
-        def tenants(self, name):
-            return list(TENANTS)
+def test_tenants_have_to_be_named_where_the_source_cannot_list_them(source, target, state):
+    class Nameless(PassingStore):
+        capabilities = replace(source.capabilities, tenants=False)
 
-    assert Migration(Listing(source), target, "faces", state=state).run().is_same
+        def tenants(self, name, *, limit=0):
+            raise UnimplementedError("it keeps no names")
+
+    with pytest.raises(InvalidRequestError, match="tenants that are not named"):
+        Migration(Nameless(source), target, "faces", state=state).run()
+    named = Migration(Nameless(source), target, "faces", state=state, tenants=TENANTS)
+    assert named.run().is_same
     check_same(source, target)
 
 

@@ -6,7 +6,8 @@ import apsw
 import pytest
 
 from kokeshi.errors import InvalidRequestError, NotFoundError, SetupError, UnavailableError
-from kokeshi.index.notes import FILE, Notes
+from kokeshi.index.notes import Notes
+from kokeshi.index.notes_file import FILE
 
 
 @pytest.fixture

@@ -284,4 +284,4 @@ def test_tenants_are_listed():
         for tenant in ("b", "", "a"):
             store.upsert(SPEC.name, [Item("x", np.ones(4, np.float32))], space=SPACE, tenant=tenant)
         store.delete(SPEC.name, ["x"], tenant="a")
-        assert store.tenants(SPEC.name) == ["", "b"]
+        assert list(store.tenants(SPEC.name).items()) == [("", 1), ("b", 1)]

@@ -24,7 +24,8 @@ def test_pad_keeps_the_aspect_and_fills_right_and_below_with_black():
     assert prepared.pixels.shape == (64, 64, 3)
     assert (prepared.pixels[:32] == 200).all()
     assert (prepared.pixels[32:] == 0).all()
-    assert prepared.original_size == (50, 100)
+    geometry = prepared.geometry
+    assert (geometry.original_height, geometry.original_width) == (50, 100)
 
 
 def test_pad_enlarges_a_small_picture_and_never_loses_a_thin_one():

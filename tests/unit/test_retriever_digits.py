@@ -159,7 +159,7 @@ def test_the_plain_models_prefixes_gain_from_the_rotation(digits):
     turned = pca.apply(plain.vectors, model)
     np.testing.assert_allclose(turned @ turned.T, plain.vectors @ plain.vectors.T, atol=1e-6)
     before = (plain.vectors[:, :8] ** 2).sum() / (plain.vectors**2).sum()
-    assert model.explained(8) > 2 * before
+    assert model.energy[:8].sum() / model.energy.sum() > 2 * before
 
 
 def test_a_funnel_over_the_nested_digits_reaches_its_recall(sample):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-import kokeshi.settings
+import kokeshi
 from kokeshi.errors import SetupError
 from kokeshi.service.collection_types import CollectionLimits
 from kokeshi.service.retrieval.records import RetrievalLimits
@@ -63,7 +63,7 @@ LIMITS = (Limits, CollectionLimits, RetrievalLimits)
 
 
 def test_every_setting_is_read_somewhere():
-    root = Path(kokeshi.settings.__file__).parent
+    root = Path(kokeshi.__file__).parent
     files = [file for file in root.rglob("*.py") if file.name != "settings.py"]
     read = "".join(file.read_text() for file in files)
     through = {  # a property of the settings reads it

@@ -2,18 +2,19 @@
 
 import os
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
-from peers.peer import K, Peer, Settings, Vectors, shares_of
+from peers.peer import Batching, K, Settings, Vectors, shares_of
 
 CORES = len(os.sched_getaffinity(0))
 
 
-class FaissPeer(Peer):
+class FaissPeer(Batching):
     """See `Peer`. Dials: `threads` of a search (None: FAISS's own choice) and those of `params`."""
 
     def build(self, rows: Vectors, folder: Path, settings: Settings) -> dict[str, Any]:
@@ -25,9 +26,9 @@ class FaissPeer(Peer):
         faiss.write_index(self.index, str(folder / "faiss"))
         return {"index_bytes": (folder / "faiss").stat().st_size}
 
+    @abstractmethod
     def made(self, dim: int, settings: Settings) -> Any:
         """The empty index."""
-        raise NotImplementedError
 
     def open(self, folder: Path, settings: Settings) -> None:
         self.index = faiss.read_index(str(folder / "faiss"))

@@ -7,10 +7,10 @@ from typing import Any
 
 import hnswlib
 import numpy as np
-from peers.peer import K, Peer, Settings, Vectors
+from peers.peer import K, Searching, Settings, Vectors
 
 
-class Contestant(Peer):
+class Contestant(Searching):
     """See `Peer`; the dial `ef` is its ef."""
 
     def build(self, rows: Vectors, folder: Path, settings: Settings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 from peers import kokeshi_store
-from peers.peer import K, Peer, Settings, Vectors
+from peers.peer import K, Searching, Settings, Vectors
 
 from kokeshi.v1 import collections_pb2, collections_pb2_grpc, inputs_pb2
 
@@ -22,7 +22,7 @@ START_S = 60.0
 FLOAT32 = inputs_pb2.Tensor.DATA_TYPE_FLOAT32
 
 
-class Contestant(Peer):
+class Contestant(Searching):
     """See `Peer`. Dials: fields of a `SearchRequest`. The store is filled before the server starts,
     which searches it with its own thresholds."""
 

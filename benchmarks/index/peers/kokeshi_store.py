@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers.peer import K, Peer, Settings, Vectors, shares_of
+from peers.peer import Batching, Ingesting, K, Settings, Vectors, shares_of
 
 from kokeshi.index import CollectionSpec, EmbeddedStore, Found, Item, SearchParams, Tuning
 from kokeshi.index.batching import Batched
@@ -39,7 +39,7 @@ def tuning_of(settings: Settings) -> Tuning:
     return Tuning(hnsw_rows=settings.get("hnsw_rows", FULL_SCALE_HNSW_ROWS))
 
 
-class Contestant(Peer):
+class Contestant(Batching, Ingesting):
     """See `Peer`. Dials: those of `SearchParams`."""
 
     def __init__(self) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import lancedb
 import numpy as np
 import pyarrow as pa
-from peers.peer import K, Peer, Settings, Vectors, shares_of
+from peers.peer import Ingesting, K, Searching, Settings, Vectors, shares_of
 
 NAME = "benchmark"
 BATCH = 10_000
 ROWS_PER_PARTITION = 1_000_000  # as its documentation has it for HNSW
 
 
-class Contestant(Peer):
+class Contestant(Searching, Ingesting):
     """See `Peer`. The setting `index` is "" or "IVF_HNSW_SQ"; dials `ef` and `refine`."""
 
     def build(self, rows: Vectors, folder: Path, settings: Settings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers.peer import K, Peer, Settings, Vectors, shares_of
+from peers.peer import Ingesting, K, Searching, Settings, Vectors, shares_of
 from pymilvus import DataType, MilvusClient
 
 NAME = "benchmark"
@@ -20,7 +20,7 @@ START_S = 60.0
 TIMEOUT_S = 3600.0
 
 
-class Contestant(Peer):
+class Contestant(Searching, Ingesting):
     """See `Peer`. The setting `index` is "FLAT" or "HNSW"; the dial `ef` of the latter."""
 
     def build(self, rows: Vectors, folder: Path, settings: Settings) -> dict[str, Any]:

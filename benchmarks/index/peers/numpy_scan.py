@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers.peer import K, Peer, Settings, Vectors
+from peers.peer import K, Searching, Settings, Vectors
 
 
-class Contestant(Peer):
+class Contestant(Searching):
     """See `Peer`."""
 
     def build(self, rows: Vectors, folder: Path, settings: Settings) -> dict[str, Any]:

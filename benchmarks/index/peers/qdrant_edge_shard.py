@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import qdrant_edge as edge
-from peers.peer import K, Peer, Settings, Vectors, shares_of
+from peers.peer import Ingesting, K, Searching, Settings, Vectors, shares_of
 
 BATCH = 1000
 INDEXED_KB = 1000
 
 
-class Contestant(Peer):
+class Contestant(Searching, Ingesting):
     """See `Peer`. Dials: `ef`, `exact`. The setting `optimise` builds the graph."""
 
     def build(self, rows: Vectors, folder: Path, settings: Settings) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers.peer import K, Peer, Settings, Vectors, shares_of
+from peers.peer import K, Searching, Settings, Vectors, shares_of
 from qdrant_client import QdrantClient, models
 
 NAME = "benchmark"
 
 
-class Contestant(Peer):
+class Contestant(Searching):
     """See `Peer`; it scans every row."""
 
     def build(self, rows: Vectors, folder: Path, settings: Settings) -> dict[str, Any]:

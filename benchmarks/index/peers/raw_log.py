@@ -4,10 +4,10 @@ import os
 import time
 from pathlib import Path
 
-from peers.peer import Peer, Settings, Vectors
+from peers.peer import Ingesting, Settings, Vectors
 
 
-class Contestant(Peer):
+class Contestant(Ingesting):
     """See `Peer`; it only ingests."""
 
     def ingest(self, rows: Vectors, folder: Path, settings: Settings, size: int) -> list[float]:

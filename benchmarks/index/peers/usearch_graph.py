@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers.peer import K, Peer, Settings, Vectors
+from peers.peer import Batching, K, Settings, Vectors
 from usearch.index import Index
 
 
-class Contestant(Peer):
+class Contestant(Batching):
     """See `Peer`; the dial `ef` is expansion_search."""
 
     def build(self, rows: Vectors, folder: Path, settings: Settings) -> dict[str, Any]:

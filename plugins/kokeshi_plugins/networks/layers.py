@@ -14,20 +14,6 @@ from kokeshi.plugin import Part
 from .heads import unit
 
 
-class LayerAlone(nn.Module):
-    """One layer of a network, as one vector per image."""
-
-    def __init__(self, network: nn.Module, layer: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self._layer = (layer,)  # in a tuple: a second name for the same weights would confuse
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, 3, height, width) to (N, dim), not normalised."""
-        _, found = call_and_catch(self.network, self._layer[0], x)
-        return pooled(found, x.shape[-2:], _prefers_channels_last(self.network))
-
-
 class WithEmbedding(nn.Module):
     """Some outputs of a part, then one layer of its network with unit norm, in one pass."""
 
@@ -37,7 +23,7 @@ class WithEmbedding(nn.Module):
         super().__init__()
         self.module = module
         self.kept = kept
-        self._layer = (layer,)
+        self._layer = (layer,)  # in a tuple: a second name for the same weights would confuse
         self.channels_last = channels_last
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -123,15 +109,6 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
     near = get_close_matches(name, layers, n=5, cutoff=0.4)
     hint = near or [child for child, _ in network.named_children()]
     raise SetupError(f"the network has no layer {name!r}; it has {', '.join(map(repr, hint))}")
-
-
-def tap(network: nn.Module, layer_name: str) -> nn.Module:
-    """The module that gives one layer's output as one vector per image, (N, dim), not normalised.
-
-    Raises:
-        SetupError: no such layer.
-    """
-    return LayerAlone(network, find_layer(network, layer_name))
 
 
 def with_embedding(part: Part, network: nn.Module, layer_name: str | None) -> Part:

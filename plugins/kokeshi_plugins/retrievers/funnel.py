@@ -110,7 +110,7 @@ def fit(sample: Sample, settings: Mapping[str, Any]) -> Funnel:
     Raises:
         InvalidRequestError: one trained length alone, or fewer items than a shortlist.
     """
-    if len(sample.trained) < 2:  # noqa: PLR2004
+    if len(sample.trained) < 2:  # noqa: PLR2004 - one finds, another decides
         raise InvalidRequestError("expected an embedding of at least two trained lengths")
     items, queries = _split(sample, settings["most_queries"])
     k, shortlist = settings["k"], max(settings["shortlist"], settings["k"])

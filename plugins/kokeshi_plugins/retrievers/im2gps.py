@@ -29,6 +29,7 @@ from kokeshi.plugin import Neighbours, Paper, Retriever
 
 Floats = npt.NDArray[np.float64]
 EARTH_KM: Final = 6371.0
+MOST_DEG: Final = (90, 180)  # of latitude and longitude, to each side
 SPREAD_CELLS: Final = (4, 40)  # Gaussian's deviation on the coarse grid and on the fine one
 WINDOW_CELLS: Final = 200  # of the fine grid, to each side of the coarse peak
 EDGE_CELLS: Final = 21  # the coarse peak is kept so far from the edges, for the window to fit
@@ -145,7 +146,9 @@ def _places(
         are_numbers = all(
             isinstance(value, int | float) and not isinstance(value, bool) for value in place
         )
-        if not are_numbers or not (abs(place[0]) <= 90 and abs(place[1]) <= 180):  # noqa: PLR2004
+        if not are_numbers or not all(
+            abs(value) <= most for value, most in zip(place, MOST_DEG, strict=True)
+        ):
             raise InvalidRequestError(f"expected a latitude and a longitude in degrees: {place!r}")
     return np.array(given, np.float64)
 

@@ -33,15 +33,6 @@ class Rotation(Fitted):
     energy: Array  # mean square of each rotated dimension over the sample
     count: int  # of the items that it was fitted on
 
-    def explained(self, dimension: int) -> float:
-        """Share of the energy, 0 to 1, that a prefix keeps on average."""
-        return float(self.energy[:dimension].sum() / self.energy.sum())
-
-    def shortest(self, share: float) -> int:
-        """The shortest prefix that keeps this share of the energy."""
-        kept = np.cumsum(self.energy) / self.energy.sum()
-        return min(int(np.searchsorted(kept, share - 1e-12)) + 1, len(kept))
-
 
 def fit(sample: Sample, settings: Mapping[str, Any]) -> Rotation:
     """Eigenvectors of the second moments, by falling eigenvalue; signs are those of the sample.
@@ -72,12 +63,6 @@ def apply(vectors: npt.NDArray[np.float32], model: Rotation) -> npt.NDArray[np.f
     """
     _check(vectors, model)
     return (vectors.astype(np.float64) @ model.axes).astype(np.float32)
-
-
-def undo(vectors: npt.NDArray[np.float32], model: Rotation) -> npt.NDArray[np.float32]:
-    """The inverse of `apply`."""
-    _check(vectors, model)
-    return (vectors.astype(np.float64) @ model.axes.T).astype(np.float32)
 
 
 def _check(vectors: npt.NDArray[np.float32], model: Rotation) -> None:

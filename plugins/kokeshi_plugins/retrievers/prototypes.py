@@ -65,7 +65,7 @@ def fit(sample: Sample, settings: Mapping[str, Any]) -> Prototypes:
         )
     vectors, classes, names = labelled(sample)
     counts = np.bincount(classes)
-    if counts.min() < 2:  # noqa: PLR2004
+    if counts.min() < 2:  # noqa: PLR2004 - each is left out once
         raise InvalidRequestError(f"label {names[int(counts.argmin())]!r} has one item alone")
     sums = np.zeros((len(names), vectors.shape[1]))
     np.add.at(sums, classes, vectors)

@@ -11,7 +11,7 @@ from kokeshi.cli.index_doctor import doctor
 from kokeshi.cli.index_explain import explain
 from kokeshi.cli.index_export import export
 from kokeshi.cli.index_import import import_
-from kokeshi.cli.index_items import add, count, delete_items, get
+from kokeshi.cli.index_items import add, count, delete_items, get, tenants
 from kokeshi.cli.index_migrate import migrate
 from kokeshi.cli.index_options import Name, Yes, ask
 from kokeshi.cli.index_tune import tune
@@ -126,6 +126,7 @@ _ITEMS: Final[tuple[Callable[..., None], ...]] = (
     add,
     get,
     count,
+    tenants,
     search,
     explain,
     delete_items,

@@ -12,6 +12,8 @@ from kokeshi.cli.output import note, print_json, print_table, progress
 from kokeshi.errors import SetupError
 
 if TYPE_CHECKING:
+    from kokeshi.index.manifest import Manifest
+    from kokeshi.index.notes_survey import NotesSurvey
     from kokeshi.index.verify import CollectionSurvey, Survey
 
 Data = Annotated[
@@ -26,7 +28,7 @@ def backup(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Copy all collections to a directory, while a server goes on writing."""
+    """Copy all collections, aliases and fitted models to a directory, while a server writes."""
     from kokeshi.index.backup import backup as run
 
     with progress("percent") as bar:
@@ -39,7 +41,7 @@ def backup(
     if as_json:
         print_json(asdict(manifest))
         return
-    _tell(manifest.collections, manifest.findings)
+    _tell_copy(manifest)
 
 
 def restore(
@@ -47,18 +49,20 @@ def restore(
     *,
     data: Data = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Drop the collections that are there.")
+        bool, typer.Option("--replace", help="Drop the collections and aliases that are there.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Check a backup and put it into a data directory that no server has open."""
-    from kokeshi.index.backup import restore as run
+    from kokeshi.index.restore import restore as run
 
     manifest = run(source, load_settings(data=data).data, is_replacing=replace)
     if as_json:
         print_json(asdict(manifest))
         return
-    _tell(manifest.collections, manifest.findings)
+    _tell_copy(manifest)
+    if not manifest.has_room_for_notes:
+        note("backups of that version left out aliases and fitted models: now there are none")
 
 
 def verify(
@@ -69,7 +73,7 @@ def verify(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Read every row of the data directory, or of a backup, and say what is damaged."""
+    """Read every row and note of the data directory, or of a backup, and say what is damaged."""
     from kokeshi.index.backup import verify_backup
     from kokeshi.index.verify import verify as run
 
@@ -77,12 +81,21 @@ def verify(
     if as_json:
         print_json(asdict(found))
     else:
-        _tell(found.collections, found.findings)
+        _tell(found.collections, found.findings, found.notes)
     if not found.is_sound:
         raise SetupError("the data is damaged")
 
 
-def _tell(collections: "Sequence[CollectionSurvey]", findings: Iterable[str]) -> None:
+def _tell_copy(manifest: "Manifest") -> None:
+    notes = manifest.notes.survey if manifest.notes else None
+    _tell(manifest.collections, manifest.findings, notes)
+
+
+def _tell(
+    collections: "Sequence[CollectionSurvey]",
+    findings: Iterable[str],
+    notes: "NotesSurvey | None",
+) -> None:
     print_table(
         ["name", "items ", "sequence ", "damaged "],
         ((one.name, one.rows, one.seq, one.damaged) for one in collections),
@@ -90,5 +103,7 @@ def _tell(collections: "Sequence[CollectionSurvey]", findings: Iterable[str]) ->
     for one in collections:
         for finding in one.findings:
             note(f"{one.name}: {finding}")
-    for finding in findings:
+    for finding in (*findings, *(notes.findings if notes else ())):
         note(finding)
+    if notes:
+        note(f"aliases: {notes.aliases}; fitted models, curves and other notes: {notes.entries}")

@@ -1,4 +1,4 @@
-"""`kokeshi index add`, `get`, `count` and `delete-items`: the items of a collection."""
+"""`kokeshi index add`, `get`, `count`, `tenants` and `delete-items`: a collection's items."""
 
 from pathlib import Path
 from typing import Annotated
@@ -113,6 +113,18 @@ def count(
         print_json({"count": found})
     else:
         print(found)
+
+
+def tenants(
+    name: Name, *, server: Server = None, timeout_s: TimeoutS = TIMEOUT_S, as_json: Json = False
+) -> None:
+    """List whose items a collection has, and how many; - stands for nobody's."""
+    with connect(server, timeout_s) as client:
+        found = client.list_tenants(name)
+    if as_json:
+        print_json({"tenants": found})
+        return
+    print_table(["tenant", "items "], ((one.name or "-", one.count) for one in found))
 
 
 def delete_items(

@@ -66,7 +66,7 @@ def takes_settings(
 
     run.__doc__, run.__name__ = command.__doc__, command.__name__
     flags = [_flag(name, field) for name, field in fields.items()]
-    run.__signature__ = Signature([_CONFIG, *flags, *own])  # type: ignore[attr-defined]
+    run.__signature__ = Signature([_CONFIG, *flags, *own])  # type: ignore[attr-defined] # where typer reads the flags
     return run
 
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from kokeshi.cli.hits import tell_found
 from kokeshi.cli.index_options import Filter, Tenant, filter_json
 from kokeshi.cli.inputs import HELP, TEXT, in_batches, read_input
 from kokeshi.cli.options import TIMEOUT_S, Dimension, Json, Server, TimeoutS, connect, new_app
-from kokeshi.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
     from kokeshi.gateway.client import Client
-    from kokeshi.service.types import Found, Hit
+    from kokeshi.service.types import Found
 
 app = new_app()
 
@@ -30,6 +30,13 @@ def search(
     ids: Annotated[
         list[str] | None, typer.Option("--id", help="An item as a query; repeat it.")
     ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Items that the hits of one more query are to be like."),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Items that they are to be unlike.")
+    ] = None,
     k: Annotated[
         int | None,
         typer.Option(
@@ -44,6 +51,12 @@ def search(
     collapse: Annotated[
         float | None,
         typer.Option(help="Fold hits with a cosine of at least this to a better one."),
+    ] = None,
+    group_by: Annotated[
+        str, typer.Option(metavar="FIELD", help="A field of the metadata: -k groups, not hits.")
+    ] = "",
+    group_size: Annotated[
+        int | None, typer.Option(min=1, help="Most hits of a group [default: 1].")
     ] = None,
     mode: Annotated[
         Literal["auto", "exact", "two_stage"],
@@ -74,8 +87,8 @@ def search(
     from kokeshi.service.types import SearchMode
 
     words = [*(queries or ()), *(f"{TEXT}{line}" for line in text or ())]
-    if not (words or ids):
-        raise typer.BadParameter("name an image, a text with --text, or an item with --id")
+    if not (words or ids or like or unlike):
+        raise typer.BadParameter("name an image, a text with --text, or items with --id or --like")
     how: dict[str, Any] = {
         "k": k,
         "mode": SearchMode(mode),
@@ -89,11 +102,14 @@ def search(
         "tenant": tenant,
         "threshold": threshold,
         "collapse": collapse,
+        "group_by": group_by,
+        "group_size": group_size,
     }
     with connect(server, timeout_s) as client:
         answers = _ask(client, collection, words, ids or (), how)
-    asked = [*words, *(f"id:{one}" for one in ids or ())]
-    _tell(asked, answers, as_json=as_json)
+        answers += _ask_by_examples(client, collection, like or (), unlike or (), how)
+    asked = [*words, *(f"id:{one}" for one in ids or ()), *_named(like or (), unlike or ())]
+    tell_found(asked, answers, are_grouped=bool(group_by), as_json=as_json)
 
 
 def _ask(
@@ -105,45 +121,21 @@ def _ask(
     return [*by_words, *by_ids]
 
 
-def _tell(asked: Sequence[str], answers: "Sequence[Found]", *, as_json: bool) -> None:
-    results = list(zip(asked, (hits for answer in answers for hits in answer.results), strict=True))
-    first = answers[0]
-    if as_json:
-        kept = (
-            "space",
-            "dimension",
-            "higher_is_better",
-            "sequence",
-            "exact",
-            "proven_exact",
-            "route",
-            "recall_estimate",
-        )
-        told = [{"query": word, "hits": hits} for word, hits in results]
-        print_json({**{name: getattr(first, name) for name in kept}, "results": told})
-        return
-    print_table(
-        [
-            "query",
-            "rank ",
-            "id",
-            "score " if first.higher_is_better else "distance ",
-            "label",
-            "stands for",
-        ],
-        (
-            (word if not i else "", i + 1, *_cells(hit))
-            for word, hits in results
-            for i, hit in enumerate(hits)
-        ),
-    )
-    one = first.recall_estimate
-    if one is not None and one.samples:
-        note(
-            f"recall of searches like this one: {one.value:.3f} "
-            f"({one.low:.3f} to {one.high:.3f}, {one.samples} samples)"
-        )
+def _ask_by_examples(
+    client: "Client",
+    collection: str,
+    like: Sequence[str],
+    unlike: Sequence[str],
+    how: dict[str, Any],
+) -> "list[Found]":
+    """The answer to the one query that the examples make, if there are any."""
+    from kokeshi.service.types import Examples
+
+    if not (like or unlike):
+        return []
+    return [client.search(collection, examples=[Examples(like, unlike)], **how)]
 
 
-def _cells(hit: "Hit") -> tuple[object, ...]:
-    return (hit.id, f"{hit.score:.4f}", hit.metadata.get("label", ""), " ".join(hit.collapsed_ids))
+def _named(like: Sequence[str], unlike: Sequence[str]) -> Sequence[str]:
+    words = [*(f"like:{one}" for one in like), *(f"unlike:{one}" for one in unlike)]
+    return [" ".join(words)] if words else []

@@ -53,6 +53,12 @@ def tune(
     plot: Annotated[
         Path | None, typer.Option(help="SVG file for the plot of speed against fidelity.")
     ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Also write model.plan, for Triton's TensorRT backend; on a GPU."
+        ),
+    ] = False,
     repository: Repository = None,
     as_json: Json = False,
 ) -> None:
@@ -84,6 +90,7 @@ def tune(
             options,
             this_machine(),
             write=apply,
+            plan=plan,
             on_progress=on_progress,
         )
     assert card.tuning is not None  # that is what was asked for
@@ -93,6 +100,8 @@ def tune(
         print_json(card.tuning)
         return
     _print(model, card.tuning, applied=apply)
+    if plan:
+        _print_plan(card.tuning, built=apply)
     if plot is not None:
         note(f"drew {plot}")
 
@@ -150,6 +159,16 @@ def _print(model: str, tuning: "Tuning", *, applied: bool) -> None:
         print(f"int8 graphs were calibrated on {tuning.calibration}")
     does = "runs" if applied else "would run (dry run: nothing was written)"
     print(f"model {model} {does} {tuning.chosen}")
+
+
+def _print_plan(tuning: "Tuning", *, built: bool) -> None:
+    from kokeshi.engines.runtimes.plan import BACKEND, PLAN_FILE
+    from kokeshi.tune import planned
+
+    is_it = "is" if built else "would be"
+    print(
+        f"{PLAN_FILE} {is_it} {planned(tuning).name}, for Triton's backend {BACKEND!r} on this GPU"
+    )
 
 
 def _row(candidate: "Candidate", tuning: "Tuning") -> list[str]:

@@ -9,7 +9,7 @@ from kokeshi.cli.options import TIMEOUT_S, Dimension, Json, Server, TimeoutS, co
 from kokeshi.cli.output import note, print_json
 
 if TYPE_CHECKING:
-    from kokeshi.gateway.client.retrieval import QuestionWords
+    from kokeshi.gateway.client.retrieval_requests import QuestionWords
 
 app = new_app()
 

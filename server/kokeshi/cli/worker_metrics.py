@@ -120,7 +120,7 @@ def show_whole(process: str, others: Callable[[], Page]) -> Callable[[], Page]:
         yield from (metric for metric in metrics if metric.name.startswith(_ITS_OWN))
         yield from _metrics(page)
 
-    REGISTRY.collect = whole  # type: ignore[method-assign]
+    REGISTRY.collect = whole  # type: ignore[method-assign] # the page is made of nothing else
     return lambda: page_of(collect(), process)
 
 

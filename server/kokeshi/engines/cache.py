@@ -3,7 +3,6 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -17,18 +16,6 @@ KEY_BYTES: Final = 32
 ENTRY_BYTES: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class CacheUse:
-    """What a cache did and holds."""
-
-    hits: int
-    misses: int
-    evictions: int
-    entries: int
-    bytes: int
-    max_bytes: int
-
-
 class ResponseCache:
     """The answers used last, as many as fit; any thread may call.
 
@@ -40,16 +27,14 @@ class ResponseCache:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._entries: OrderedDict[bytes, tuple[dict[str, NDArray[Any]], int]] = OrderedDict()
-        self._bytes = self._hits = self._misses = self._evictions = 0
+        self._bytes = 0
 
     def get(self, key: bytes) -> dict[str, NDArray[Any]] | None:
         """The outputs kept under a key, which cannot be written to; None where there are none."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
-                self._misses += 1
                 return None
-            self._hits += 1
             self._entries.move_to_end(key)
         return dict(entry[0])
 
@@ -70,19 +55,6 @@ class ResponseCache:
             while self._bytes > self._max_bytes:
                 _, (_, freed) = self._entries.popitem(last=False)
                 self._bytes -= freed
-                self._evictions += 1
-
-    def use(self) -> CacheUse:
-        """What happened so far, and what is held."""
-        with self._lock:
-            return CacheUse(
-                hits=self._hits,
-                misses=self._misses,
-                evictions=self._evictions,
-                entries=len(self._entries),
-                bytes=self._bytes,
-                max_bytes=self._max_bytes,
-            )
 
 
 def key_of(fingerprint: str, inputs: Tensors, outputs: Sequence[str]) -> bytes:

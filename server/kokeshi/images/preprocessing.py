@@ -44,11 +44,6 @@ class Prepared:
     pixels: NDArray[np.uint8]
     geometry: Geometry
 
-    @property
-    def original_size(self) -> tuple[int, int]:
-        """Height and width of the upright picture."""
-        return self.geometry.original_height, self.geometry.original_width
-
 
 def preprocess(
     picture: bytes | NDArray[np.uint8],
@@ -83,7 +78,7 @@ def preprocess(
 
 
 def _from_pixels(pixels: NDArray[np.uint8], limits: Limits) -> Decoded:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:  # noqa: PLR2004
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:  # noqa: PLR2004 - RGB
         raise InvalidImageError(
             f"expected pixels of shape (height, width, 3) and type uint8, "
             f"got {pixels.shape} and {pixels.dtype}"

@@ -1,58 +1,34 @@
-"""Backups of a data directory, taken while it is written to, and their way back.
+"""Backups of a data directory, taken while it is written to.
 
-A backup is a directory with the database, as of one moment, and a manifest that says what is in it.
-It is written aside and renamed once it is whole and on the disk; index files are left out, they are
-derived.
+A backup is a directory with the database and the notes, as of one moment, and a manifest that says
+what is in them. It is written aside and renamed once it is whole and on the disk; index files are
+left out, they are derived.
 """
 
 import contextlib
 import hashlib
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
-import orjson
 
 from kokeshi.errors import SetupError
-from kokeshi.index.cache import INDEXES
 from kokeshi.index.crash_points import crash_point
-from kokeshi.index.lock import DirectoryLock, fsync_directory, fsync_file
-from kokeshi.index.schema import DATABASE, RESTORING, SCHEMA_VERSION, open_reader
-from kokeshi.index.verify import CollectionSurvey, Survey, verify_file
+from kokeshi.index.lock import fsync_directory, fsync_file
+from kokeshi.index.manifest import CopiedNotes, Manifest, read_manifest, write_manifest
+from kokeshi.index.notes_file import FILE as NOTES
+from kokeshi.index.notes_survey import NotesSurvey, survey_notes_file
+from kokeshi.index.schema import DATABASE, SCHEMA_VERSION, open_reader
+from kokeshi.index.verify import Survey, verify_file
 
-MANIFEST: Final = "manifest.json"
-BACKUP_FORMAT: Final = 1
 STEP_PAGES: Final = 256  # 4 MiB are copied at a time
-COPY_BYTES: Final = 1 << 20
+BEGINNINGS: Final = 100  # tries to begin between two writes
 
 Progress = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a backup holds.
-
-    Attributes:
-        created_s: seconds since 1970.
-        schema: format of the database.
-        bytes: size of the database.
-        sha256: of the database.
-        collections: what was read in it.
-        findings: what was wrong with the database when it was copied.
-    """
-
-    created_s: float
-    schema: int
-    bytes: int
-    sha256: str
-    collections: tuple[CollectionSurvey, ...]
-    findings: tuple[str, ...]
-    format: int = BACKUP_FORMAT
 
 
 def backup(
@@ -62,7 +38,7 @@ def backup(
     step_pages: int = STEP_PAGES,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Copies the database of a data directory, in use or not, to a directory of its own.
+    """Copies database and notes of a data directory, in use or not, to a directory of its own.
 
     Readers and writers go on meanwhile; what is copied is the state at the start. The log of the
     database grows by what is written while the copy is made.
@@ -85,10 +61,10 @@ def backup(
         if aside.exists():
             shutil.rmtree(aside)
         aside.mkdir(parents=True)
-        _copy(directory, aside / DATABASE, step_pages, progress)
+        _copy(directory, aside, step_pages, progress)
         crash_point("backup.after_copy")
-        manifest = _described(aside / DATABASE)
-        _write_manifest(aside, manifest)
+        manifest = _described(aside)
+        write_manifest(aside, manifest)
         fsync_directory(aside)
         crash_point("backup.before_rename")
         aside.rename(target)
@@ -103,89 +79,79 @@ def backup(
     return manifest
 
 
-def restore(source: Path, directory: Path, *, is_replacing: bool = False) -> Manifest:
-    """Puts a backup into a data directory that is absent, empty, or to be replaced.
-
-    The backup is checked as it is copied, every row of the copy too, before it takes its place.
-    Cut off in between, the directory holds what it held, or refuses to be opened until a restore
-    has come to its end.
-
-    Args:
-        source: a directory that `backup` wrote.
-        directory: a data directory that no process has open.
-        is_replacing: drops the database that is there.
-
-    Raises:
-        SetupError: the backup is damaged, or the directory is in use, not empty or full.
-    """
-    manifest = read_manifest(source)
-    with DirectoryLock(directory):
-        if not is_replacing:
-            _check_empty(directory)
-        aside = directory / RESTORING
-        try:
-            _copy_checked(source / DATABASE, aside, manifest)
-            _put_in_place(directory)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
-            raise SetupError(f"cannot restore {source} to {directory}: {error}") from error
-    return manifest
-
-
 def verify_backup(source: Path) -> Survey:
-    """Checks a backup: its manifest, the bytes of its database, every row, every count, every page.
+    """Checks a backup: its manifest, the bytes of its files, every row, every page, every note.
 
     Raises:
         SetupError: there is no backup, or its manifest is damaged.
     """
     manifest = read_manifest(source)
-    path = source / DATABASE
-    if not path.exists() or (path.stat().st_size, _sha256(path)) != (
-        manifest.bytes,
-        manifest.sha256,
-    ):
-        return Survey((), ("the database is not the one that was backed up",))
-    return verify_file(path)
+    notes = _verified_notes(source / NOTES, manifest.notes)
+    if not _is_as_copied(source / DATABASE, manifest):
+        return Survey((), ("the database is not the one that was backed up",), notes)
+    return replace(verify_file(source / DATABASE), notes=notes)
 
 
-def read_manifest(source: Path) -> Manifest:
-    """What a backup says that it holds.
-
-    Raises:
-        SetupError: there is none, it is damaged, or of a newer format.
-    """
-    try:
-        seal, _, encoded = (source / MANIFEST).read_bytes().partition(b"\n")
-    except OSError as error:
-        raise SetupError(f"{source} is no backup: {error}") from error
-    if hashlib.sha256(encoded).hexdigest().encode() != seal:
-        raise SetupError(f"the manifest of backup {source} is damaged")
-    values: dict[str, Any] = orjson.loads(encoded)
-    if values["format"] != BACKUP_FORMAT or values["schema"] > SCHEMA_VERSION:
-        raise SetupError(
-            f"backup {source} has format {values['format']}.{values['schema']}, this version of "
-            f"kokeshi reads format {BACKUP_FORMAT}.{SCHEMA_VERSION} and older ones"
-        )
-    collections = tuple(
-        CollectionSurvey(**{**one, "findings": tuple(one["findings"])})
-        for one in values.pop("collections")
-    )
-    return Manifest(**{**values, "collections": collections, "findings": tuple(values["findings"])})
+def _verified_notes(path: Path, copied: CopiedNotes | None) -> NotesSurvey | None:
+    if copied is None:
+        return None
+    if not _is_as_copied(path, copied):
+        return NotesSurvey(findings=("the notes are not those that were backed up",))
+    return survey_notes_file(path)
 
 
-def _copy(directory: Path, path: Path, step_pages: int, progress: Progress | None) -> None:
-    source, copy = open_reader(directory), apsw.Connection(str(path))
-    try:
-        copy.execute("PRAGMA synchronous = OFF")  # fsynced below, at once
+def _is_as_copied(path: Path, copied: Manifest | CopiedNotes) -> bool:
+    if not path.exists():
+        return False
+    return (path.stat().st_size, _sha256(path)) == (copied.bytes, copied.sha256)
+
+
+def _copy(directory: Path, aside: Path, step_pages: int, progress: Progress | None) -> None:
+    """Copies the database and, where there are any, the notes as they are at one moment."""
+    with contextlib.ExitStack() as stack:
+
+        def opened(name: str) -> Any:  # noqa: ANN401 - apsw is untyped
+            return stack.enter_context(contextlib.closing(open_reader(directory, name)))
+
+        sources = {DATABASE: opened(DATABASE)}
+        if (directory / NOTES).exists():
+            sources[NOTES] = opened(NOTES)
         # One read transaction over all steps: otherwise each write would start the copy anew.
-        source.execute("BEGIN")
-        version = source.execute("SELECT version FROM schema_version").get
-        if version != SCHEMA_VERSION:
-            raise SetupError(
-                f"{directory} has format {version}, this version of kokeshi backs up format "
-                f"{SCHEMA_VERSION}; a start brings older ones to it"
-            )
+        _begin(list(sources.values()), opened(DATABASE))
+        _check_version(sources[DATABASE], directory)
+        for name, source in reversed(sources.items()):
+            _copy_pages(source, aside / name, step_pages, progress if name == DATABASE else None)
+
+
+def _begin(sources: Sequence[Any], watch: Any) -> None:  # noqa: ANN401 - apsw is untyped
+    """Begins a read of each file, with no write to the database between the first and the last.
+
+    So an alias that is copied is of a collection that is copied. Where writes leave no gap, the
+    last try is taken as it is.
+    """
+    for _ in range(BEGINNINGS):
+        version = watch.execute("PRAGMA data_version").get
+        for source in sources:
+            if source.in_transaction:
+                source.execute("ROLLBACK")
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        if watch.execute("PRAGMA data_version").get == version:
+            return
+
+
+def _check_version(source: Any, directory: Path) -> None:  # noqa: ANN401 - apsw is untyped
+    version = source.execute("SELECT version FROM schema_version").get
+    if version != SCHEMA_VERSION:
+        raise SetupError(
+            f"{directory} has format {version}, this version of kokeshi backs up format "
+            f"{SCHEMA_VERSION}; a start brings older ones to it"
+        )
+
+
+def _copy_pages(source: Any, path: Path, step_pages: int, progress: Progress | None) -> None:  # noqa: ANN401 - apsw is untyped
+    with contextlib.closing(apsw.Connection(str(path))) as copy:
+        copy.execute("PRAGMA synchronous = OFF")  # fsynced below, at once
         with copy.backup("main", source, "main") as steps:
             while not steps.done:
                 steps.step(step_pages)
@@ -193,13 +159,11 @@ def _copy(directory: Path, path: Path, step_pages: int, progress: Progress | Non
                     progress(1 - steps.remaining / max(steps.page_count, 1))
         # a plain file without a log, that can be read where nothing can be written
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()
-    finally:
-        copy.close()
-        source.close()
     fsync_file(path)
 
 
-def _described(path: Path) -> Manifest:
+def _described(aside: Path) -> Manifest:
+    path = aside / DATABASE
     found = verify_file(path)
     return Manifest(
         created_s=time.time(),
@@ -208,66 +172,14 @@ def _described(path: Path) -> Manifest:
         sha256=_sha256(path),
         collections=found.collections,
         findings=found.findings,
+        notes=_described_notes(aside / NOTES),
     )
 
 
-def _write_manifest(directory: Path, manifest: Manifest) -> None:
-    encoded = orjson.dumps(asdict(manifest))
-    path = directory / MANIFEST
-    path.write_bytes(hashlib.sha256(encoded).hexdigest().encode() + b"\n" + encoded)
-    fsync_file(path)
-
-
-def _check_empty(directory: Path) -> None:
-    # what a restore that was cut off has left does not count
-    strange = {path.name for path in directory.iterdir()} - {"lock", RESTORING}
-    if strange:
-        raise SetupError(
-            f"{directory} is not empty, it has {min(strange)!r}; say so to replace what is there"
-        )
-
-
-def _copy_checked(source: Path, aside: Path, manifest: Manifest) -> None:
-    state = hashlib.sha256()
-    with source.open("rb") as old, aside.open("wb") as new:
-        for part in _parts(old):
-            state.update(part)
-            new.write(part)
-        new.flush()
-        os.fsync(new.fileno())
-    if state.hexdigest() != manifest.sha256:
-        aside.unlink()
-        raise SetupError("the backup is damaged: its database is not the one that was backed up")
-    found = verify_file(aside)
-    # what was damaged when it was backed up is no reason to withhold the rest
-    if (found.collections, found.findings) != (manifest.collections, manifest.findings):
-        aside.unlink()
-        raise SetupError("the backup is damaged: its rows are not those that were backed up")
-
-
-def _parts(file: Any) -> Iterator[bytes]:  # noqa: ANN401 - a binary file
-    while part := file.read(COPY_BYTES):
-        yield part
-
-
-def _put_in_place(directory: Path) -> None:
-    """Drops what is there and gives the copy its name, in an order that leaves no false whole.
-
-    Without a database, but with a copy beside, a directory refuses to be opened.
-    """
-    fsync_directory(directory)
-    crash_point("restore.before_drop")
-    (directory / DATABASE).unlink(missing_ok=True)
-    for ending in ("-wal", "-shm"):  # of the old one: it would be taken for the new one's
-        (directory / f"{DATABASE}{ending}").unlink(missing_ok=True)
-    # index files name rows by number, which the backup may give again
-    if (directory / INDEXES).exists():
-        shutil.rmtree(directory / INDEXES)
-    fsync_directory(directory)
-    crash_point("restore.before_rename")
-    (directory / RESTORING).rename(directory / DATABASE)
-    crash_point("restore.after_rename")
-    fsync_directory(directory)
+def _described_notes(path: Path) -> CopiedNotes | None:
+    if not path.exists():
+        return None
+    return CopiedNotes(path.stat().st_size, _sha256(path), survey_notes_file(path))
 
 
 def _sha256(path: Path) -> str:

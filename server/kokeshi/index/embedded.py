@@ -29,6 +29,7 @@ from kokeshi.index.lock import DirectoryLock
 from kokeshi.index.manifest import Manifest
 from kokeshi.index.schema import sizes
 from kokeshi.index.store import (
+    MAX_TENANTS,
     NO_TENANT,
     Capabilities,
     CollectionInfo,
@@ -40,6 +41,7 @@ from kokeshi.index.store import (
     SearchParams,
     StoreStats,
 )
+from kokeshi.index.tenants import tenants_of
 from kokeshi.index.truth import Truth
 from kokeshi.index.tuning import Tuning
 from kokeshi.index.writer import Job, Writer
@@ -269,9 +271,11 @@ class EmbeddedStore:
         snapshot = collection.snapshot
         return snapshot.counted(snapshot.allowed(tenant, filter))
 
-    def tenants(self, name: str) -> list[str]:
-        """Names of the tenants that have items, ascending; "" is nobody's."""
-        return self._serving(name).snapshot.peopled()
+    def tenants(self, name: str, *, limit: int = MAX_TENANTS) -> dict[str, int]:
+        """See `Store.tenants`."""
+        collection = self._serving(name)
+        with collection.guarded():
+            return tenants_of(self._truth, collection.number, limit)
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""

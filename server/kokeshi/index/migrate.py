@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from kokeshi.errors import (
     AlreadyExistsError,
@@ -26,14 +26,6 @@ from kokeshi.index.store import NO_TENANT, CollectionSpec, Item, Store
 
 ROUNDS: Final = 10
 SETTLING: Final = 20  # times that new writes are fetched before all is compared again
-
-
-@runtime_checkable
-class ListsTenants(Protocol):
-    """A store that says whose items it has."""
-
-    def tenants(self, name: str) -> list[str]:
-        """Tenants that have items."""
 
 
 class Migration:
@@ -137,8 +129,8 @@ class Migration:
     def _tenants(self) -> Sequence[str]:
         if self._given_tenants is not None:
             return self._given_tenants
-        if isinstance(self._source, ListsTenants):
-            return self._source.tenants(self._name)
+        if self._source.capabilities.tenants:
+            return list(self._source.tenants(self._name))
         return [NO_TENANT]
 
     def _check_tenants(self) -> None:

@@ -8,7 +8,6 @@ is reported, never served.
 import contextlib
 import re
 import threading
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +20,18 @@ from kokeshi.errors import (
     AlreadyExistsError,
     InvalidRequestError,
     NotFoundError,
-    OverloadedError,
-    SetupError,
     UnavailableError,
 )
-from kokeshi.index.lock import fsync_directory
+from kokeshi.index.notes_file import (
+    ALIAS_COLUMNS,
+    NOTE_COLUMNS,
+    is_whole,
+    is_whole_alias,
+    open_notes,
+    seal,
+    told,
+)
 
-FILE: Final = "notes.sqlite"
-FORMAT: Final = 1
-BUSY_TIMEOUT_MS: Final = 10_000
 MAX_NAME_CHARACTERS: Final = 256
 MAX_VALUE_BYTES: Final = 64 * 2**20
 MAX_ALIASES: Final = 10_000
@@ -37,22 +39,6 @@ MAX_ALIASES: Final = 10_000
 Rows = list[tuple[Any, ...]]
 
 _ALIAS: Final = re.compile(r"[a-z0-9_-]{1,64}")
-_TABLES: Final = """
-CREATE TABLE notes (
-    collection TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    name TEXT NOT NULL,
-    is_json INTEGER NOT NULL,
-    value BLOB NOT NULL,
-    crc INTEGER NOT NULL,   -- of all other columns
-    PRIMARY KEY (collection, kind, name)
-) STRICT;
-CREATE TABLE aliases (
-    name TEXT PRIMARY KEY,
-    collection TEXT NOT NULL,
-    crc INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +64,7 @@ class Notes:
 
     def __init__(self, directory: Path) -> None:
         self._lock = threading.Lock()
-        self._connection = _open(directory)
+        self._connection = open_notes(directory)
         self._has_failed = False
 
     def __enter__(self) -> Self:
@@ -112,7 +98,7 @@ class Notes:
             raise InvalidRequestError(
                 f"a note has at most {MAX_VALUE_BYTES} bytes, got {len(data)}"
             )
-        crc = _crc(collection, kind, name, str(int(is_json)), data)
+        crc = seal(collection, kind, name, str(int(is_json)), data)
         with self._writing() as run:
             run(
                 "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?, ?, ?)",
@@ -126,13 +112,12 @@ class Notes:
             UnavailableError: it is damaged.
         """
         rows = self._read(
-            "SELECT collection, kind, name, is_json, value, crc FROM notes"
-            " WHERE collection = ? AND kind = ? AND name = ?",
+            f"SELECT {NOTE_COLUMNS} FROM notes WHERE collection = ? AND kind = ? AND name = ?",
             (collection, kind, name),
         )
         if not rows:
             return None
-        if not _is_whole(rows[0]):
+        if not is_whole(rows[0]):
             raise UnavailableError(
                 f"note {name!r} of kind {kind!r} of collection {collection!r} is damaged"
             )
@@ -142,12 +127,12 @@ class Notes:
     def list(self, collection: str | None = None, kind: str | None = None) -> tuple[Note, ...]:
         """Entries by collection, kind and name, damaged ones too; None is any."""
         rows = self._read(
-            "SELECT collection, kind, name, is_json, value, crc FROM notes"
+            f"SELECT {NOTE_COLUMNS} FROM notes"
             " WHERE (?1 IS NULL OR collection = ?1) AND (?2 IS NULL OR kind = ?2)"
             " ORDER BY collection, kind, name",
             (collection, kind),
         )
-        return tuple(Note(row[0], row[1], row[2], len(row[4]), not _is_whole(row)) for row in rows)
+        return tuple(Note(row[0], row[1], row[2], len(row[4]), not is_whole(row)) for row in rows)
 
     def delete(self, collection: str, kind: str, name: str) -> bool:
         """Removes an entry; false where there was none."""
@@ -180,7 +165,7 @@ class Notes:
             for name, collection in aliases.items():
                 run(
                     "INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)",
-                    (name, collection, _crc(name, collection)),
+                    (name, collection, seal(name, collection)),
                 )
             (count,) = run("SELECT count(*) FROM aliases", ()).fetchone()
             if count > MAX_ALIASES:
@@ -193,7 +178,7 @@ class Notes:
             UnavailableError: one is damaged.
         """
         rows = self._read(
-            "SELECT name, collection, crc FROM aliases"
+            f"SELECT {ALIAS_COLUMNS} FROM aliases"
             " WHERE ?1 IS NULL OR collection = ?1 ORDER BY name",
             (collection,),
         )
@@ -205,7 +190,7 @@ class Notes:
         Raises:
             UnavailableError: the alias is damaged.
         """
-        rows = self._read("SELECT name, collection, crc FROM aliases WHERE name = ?", (name,))
+        rows = self._read(f"SELECT {ALIAS_COLUMNS} FROM aliases WHERE name = ?", (name,))
         return _checked_alias(rows[0])[1] if rows else None
 
     def delete_alias(self, name: str) -> None:
@@ -220,14 +205,14 @@ class Notes:
                 raise NotFoundError(f"no alias {name!r:.80}")
 
     def _read(self, statement: str, values: tuple[Any, ...]) -> Rows:
-        with self._lock, _told():
+        with self._lock, told():
             rows: Rows = self._connection.execute(statement, values).fetchall()
             return rows
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Any]:
         """A transaction that takes the write lock at once; on the disk when it ends."""
-        with self._lock, _told():
+        with self._lock, told():
             if self._has_failed:
                 raise UnavailableError("writes of notes have stopped: the disk failed")
             self._connection.execute("BEGIN IMMEDIATE")
@@ -240,54 +225,6 @@ class Notes:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-
-
-def _open(directory: Path) -> Any:  # noqa: ANN401 - apsw is untyped
-    path = directory / FILE
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        connection = apsw.Connection(str(path))
-        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
-        _lay_out(connection, path)
-        fsync_directory(directory)
-    except (apsw.Error, OSError) as error:
-        raise SetupError(f"cannot open {path}: {error}") from error
-    return connection
-
-
-def _lay_out(connection: Any, path: Path) -> None:  # noqa: ANN401 - apsw is untyped
-    """Makes the tables of an empty file.
-
-    Raises:
-        SetupError: the file is of another format.
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if found == 0:
-        connection.execute(_TABLES)
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
-    connection.execute("COMMIT")
-    if found not in (0, FORMAT):
-        connection.close()
-        raise SetupError(
-            f"{path} has format {found}, this version of kokeshi reads format {FORMAT}"
-        )
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Turns what SQLite says into what a user can be told."""
-    try:
-        yield
-    except apsw.FullError as error:
-        raise OverloadedError("the disk is full") from error
-    except apsw.ConnectionClosedError as error:
-        raise UnavailableError("the notes are closed") from error
-    except (apsw.BusyError, apsw.IOError, apsw.CorruptError, apsw.NotADBError) as error:
-        raise UnavailableError(f"the notes cannot be used: {type(error).__name__}") from error
 
 
 def _check_name(word: str) -> None:
@@ -305,22 +242,8 @@ def _encoded(value: object) -> bytes:
     return data
 
 
-def _crc(*parts: str | bytes) -> int:
-    """Of all parts and where each begins."""
-    crc = 0
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        crc = zlib.crc32(data, zlib.crc32(len(data).to_bytes(8, "little"), crc))
-    return crc
-
-
-def _is_whole(row: tuple[Any, ...]) -> bool:
-    collection, kind, name, is_json, value, crc = row
-    return _crc(collection, kind, name, str(is_json), value) == crc
-
-
 def _checked_alias(row: tuple[Any, ...]) -> tuple[str, str]:
-    name, collection, crc = row
-    if _crc(name, collection) != crc:
+    name, collection, _ = row
+    if not is_whole_alias(row):
         raise UnavailableError(f"alias {name!r} is damaged: set it again, or delete it")
     return name, collection

@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 from kokeshi.index.filters import Filter
 from kokeshi.index.store import (
+    MAX_TENANTS,
     NO_TENANT,
     Capabilities,
     CollectionInfo,
@@ -117,6 +118,10 @@ class PassingStore:
     def count(self, name: str, *, filter: Filter | None = None, tenant: str = NO_TENANT) -> int:
         """See `Store.count`."""
         return self.inner.count(name, filter=filter, tenant=tenant)
+
+    def tenants(self, name: str, *, limit: int = MAX_TENANTS) -> dict[str, int]:
+        """See `Store.tenants`."""
+        return self.inner.tenants(name, limit=limit)
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""

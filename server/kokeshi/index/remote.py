@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from kokeshi.index.filters import Filter
 from kokeshi.index.store import (
+    MAX_TENANTS,
     NO_TENANT,
     Capabilities,
     CollectionInfo,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 CALLS: Final = (
     "create", "ensure", "drop", "collections", "describe", "upsert", "delete", "get", "search",
-    "scroll", "count", "stats",
+    "scroll", "count", "tenants", "stats",
 )  # fmt: skip
 CHOOSE: Final = "choose"
 
@@ -159,6 +160,10 @@ class RemoteStore:
     ) -> int:
         """See `Store.count`."""
         return self._call("count", name, filter=filter, tenant=tenant)
+
+    def tenants(self, name: str, *, limit: int = MAX_TENANTS) -> dict[str, int]:
+        """See `Store.tenants`."""
+        return self._call("tenants", name, limit=limit)
 
     def choose(
         self,

@@ -116,9 +116,9 @@ def version_of(path: Path) -> int | None:
     return version
 
 
-def open_reader(directory: Path) -> Any:  # noqa: ANN401 - apsw is untyped
-    """Opens a connection that only reads."""
-    connection = apsw.Connection(str(directory / DATABASE), flags=apsw.SQLITE_OPEN_READONLY)
+def open_reader(directory: Path, name: str = DATABASE) -> Any:  # noqa: ANN401 - apsw is untyped
+    """Opens a connection that only reads, to the database or to another file of the directory."""
+    connection = apsw.Connection(str(directory / name), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     # the last connection to close folds the log into the database, which this one cannot
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

@@ -117,10 +117,6 @@ class Snapshot:
             for segment, mask in zip(self.segments, masks, strict=True)
         )
 
-    def peopled(self) -> list[str]:
-        """Tenants that have live rows, ascending."""
-        return sorted(one for one in self.tenants if self.counted(self.allowed(one, None)))
-
     def dead_rows(self) -> Rows:
         """Numbers of the dead rows."""
         dead = [segment.dead_rows() for segment in self.segments]

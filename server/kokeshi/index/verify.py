@@ -1,8 +1,8 @@
-"""Reads a whole database and says what is wrong with it; changes nothing."""
+"""Reads a whole database and the notes beside it, and says what is wrong; changes nothing."""
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +10,8 @@ import apsw
 
 from kokeshi.errors import SetupError
 from kokeshi.index.lock import read_alone
+from kokeshi.index.notes_file import FILE as NOTES
+from kokeshi.index.notes_survey import NotesSurvey, survey_notes
 from kokeshi.index.reads import StoredCollection, collections_in, row_span
 from kokeshi.index.rows import ROW_COLUMNS, DamagedRowError, read_row
 from kokeshi.index.schema import DATABASE, SCHEMA_VERSION, open_reader, open_still
@@ -43,33 +45,51 @@ class CollectionSurvey:
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found in a database; `findings` are of the database as a whole."""
+    """What was found in a database; `findings` are of the database as a whole.
+
+    `notes` is what was found in the notes beside it; None where there are none.
+    """
 
     collections: tuple[CollectionSurvey, ...]
     findings: tuple[str, ...]
+    notes: NotesSurvey | None = None
 
     @property
     def is_sound(self) -> bool:
         """True where nothing is wrong."""
-        return not self.findings and not any(one.findings for one in self.collections)
+        return not (
+            self.findings
+            or any(one.findings for one in self.collections)
+            or (self.notes and self.notes.findings)
+        )
 
 
 def verify(directory: Path) -> Survey:
-    """Checks the database of a data directory, in use or not: every row, every count, every page.
+    """Checks a data directory, in use or not: every row, every count, every page, every note.
 
     Raises:
         SetupError: there is no database, or it cannot be opened.
     """
-    path = directory / DATABASE
+    if not (directory / DATABASE).exists():
+        raise SetupError(f"there is no database in {directory}")
     with read_alone(directory) as is_alone:
-        if not path.exists():
-            raise SetupError(f"there is no database in {directory}")
-        try:
-            connection = open_still(path) if is_alone else open_reader(directory)
-        except apsw.Error as error:
-            raise SetupError(f"cannot open {path}: {error}") from error
-        with contextlib.closing(connection):
-            return survey(connection)
+        with _opened(directory, DATABASE, is_alone=is_alone) as connection:
+            found = survey(connection)
+        if not (directory / NOTES).exists():
+            return found
+        with _opened(directory, NOTES, is_alone=is_alone) as connection:
+            return replace(found, notes=survey_notes(connection))
+
+
+@contextlib.contextmanager
+def _opened(directory: Path, name: str, *, is_alone: bool) -> Iterator[Any]:
+    path = directory / name
+    try:
+        connection = open_still(path) if is_alone else open_reader(directory, name)
+    except apsw.Error as error:
+        raise SetupError(f"cannot open {path}: {error}") from error
+    with contextlib.closing(connection):
+        yield connection
 
 
 def verify_file(path: Path) -> Survey:

@@ -11,9 +11,23 @@ from kokeshi.card import Card
 from kokeshi.engines.protocol import State
 from kokeshi.service.collection_types import (
     Alias,
-    BlockScore,
     CollectionInfo,
     CollectionLimits,
+    IngestBatch,
+    Ingested,
+    IngestOptions,
+    ItemError,
+    ItemPage,
+    NewItem,
+    OnConflict,
+    StoredItem,
+    Tenant,
+    Unreadable,
+    Written,
+)
+from kokeshi.service.inputs import Audio, Image, Input, Tensor, Text
+from kokeshi.service.search_types import (
+    BlockScore,
     DimensionScore,
     Example,
     Examples,
@@ -22,24 +36,13 @@ from kokeshi.service.collection_types import (
     Found,
     Group,
     Hit,
-    IngestBatch,
-    Ingested,
-    IngestOptions,
-    ItemError,
-    ItemPage,
-    NewItem,
-    OnConflict,
     RecallEstimate,
     Route,
     SearchMode,
     SearchOptions,
     SearchWords,
     Stage,
-    StoredItem,
-    Unreadable,
-    Written,
 )
-from kokeshi.service.inputs import Audio, Image, Input, Tensor, Text
 
 __all__ = [
     "Alias",
@@ -87,6 +90,7 @@ __all__ = [
     "ServerInfo",
     "Stage",
     "StoredItem",
+    "Tenant",
     "Tensor",
     "Text",
     "Unreadable",

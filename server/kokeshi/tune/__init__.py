@@ -2,7 +2,8 @@
 
 from kokeshi.tune.bench import BATCH_SIZES, SECONDS, Options
 from kokeshi.tune.fidelity import BOUNDS, parse_bounds
+from kokeshi.tune.planning import planned
 from kokeshi.tune.plot import draw
 from kokeshi.tune.tuning import tune
 
-__all__ = ["BATCH_SIZES", "BOUNDS", "SECONDS", "Options", "draw", "parse_bounds", "tune"]
+__all__ = ["BATCH_SIZES", "BOUNDS", "SECONDS", "Options", "draw", "parse_bounds", "planned", "tune"]

@@ -129,6 +129,10 @@ class Bench:
         """The graph that was made for a way; None where that is the verified one."""
         return None if way.form is Form.FP32 else self._graphs[way.form]
 
+    def graph_of(self, candidate: Candidate) -> Path:
+        """The graph that a candidate ran."""
+        return next(graph for graph in self._graphs.values() if graph.name == candidate.file)
+
     def _make_graphs(self) -> str:
         """Makes the graphs that the ways need; says what they were calibrated on."""
         forms = sorted({way.form for way in self._ways} - {Form.FP32})

@@ -49,7 +49,7 @@ def make(
         Exception: whatever the tools raise of a graph that they cannot convert.
     """
     try:
-        import onnx  # noqa: F401
+        import onnx  # noqa: F401 - only whether it is there
     except ImportError:
         raise SetupError(f"{form} needs onnx: pip install 'kokeshi[tune]'") from None
     if graph.with_name(f"{graph.name}.data").exists():

@@ -8,7 +8,9 @@ from kokeshi.contract import ImageInput
 from kokeshi.engines.config import GRAPH_FILE
 from kokeshi.engines.repository import Entry, Unreadable, graph_digest, scan_model
 from kokeshi.engines.runtimes.machine import Machine
+from kokeshi.engines.runtimes.plan import PLAN_FILE, write_plan
 from kokeshi.errors import ArtefactError, ModelNotFoundError, SetupError
+from kokeshi.tune import planning
 from kokeshi.tune.bench import Bench, Options, Progress
 from kokeshi.tune.writing import apply
 
@@ -20,6 +22,7 @@ def tune(
     machine: Machine,
     *,
     write: bool,
+    plan: bool = False,
     on_progress: Progress = lambda stage, fraction: None,
 ) -> Card:
     """Measures the ways to run a model's newest version, and chooses.
@@ -30,6 +33,8 @@ def tune(
         options: how.
         machine: this one.
         write: make the version run what was chosen.
+        plan: with `write`, also lay an engine of `planning.planned` beside the graph, for Triton's
+            TensorRT backend. Nothing names it.
         on_progress: gets each stage and the fraction of it that is done.
 
     Returns:
@@ -37,16 +42,27 @@ def tune(
 
     Raises:
         ModelNotFoundError: there is no such model.
-        SetupError: there are no pictures, or the model is none that can be tuned.
+        SetupError: there are no pictures, or the model is none that can be tuned, or no plan can
+            be built.
     """
     entry, card = _find(repository, model)
+    if plan:
+        planning.check(machine)
     with TemporaryDirectory(prefix="kokeshi-tune-") as folder:
         bench = Bench(entry, card.image, card.outputs, options, machine, Path(folder), on_progress)
         tuning, way = bench.run()
+        candidate = planning.planned(tuning) if plan else None
         if not write:
             return card.model_copy(update={"tuning": tuning})
+        graph = bench.made(way)
+        made = {} if graph is None else {graph.name: graph}
+        if candidate is not None:
+            made[PLAN_FILE] = target = Path(folder, PLAN_FILE)
+            on_progress("plan", 0.0)
+            write_plan(bench.graph_of(candidate), entry.config, target, candidate.precision)
+            on_progress("plan", 1.0)
         config = way.configured(entry.config, tuning.choice.file)
-        return apply(entry.folder, card, tuning, config, bench.made(way))
+        return apply(entry.folder, card, tuning, config, made)
 
 
 def _find(repository: Path, model: str) -> tuple[Entry, Card]:

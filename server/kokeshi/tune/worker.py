@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kokeshi.engines.config import ModelConfig
 from kokeshi.errors import SetupError
+
+if TYPE_CHECKING:
+    from kokeshi.engines.runtimes import Runtime
 
 STATUS: Final = Path("/proc/self/status")
 OPEN_TIMEOUT_S: Final = 3600.0  # a TensorRT engine may take its time
@@ -173,7 +176,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _do(runtime: Any, callers: int, what: str, *given: Any) -> Any:  # noqa: ANN401 - as asked
+def _do(runtime: "Runtime", callers: int, what: str, *given: Any) -> Any:  # noqa: ANN401 - as asked
     match what:
         case "outputs":
             return _outputs(runtime, *given)
@@ -192,13 +195,13 @@ def _peak_bytes() -> int:
     return int(kilobytes) * 1024
 
 
-def _outputs(runtime: Any, rows: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:  # noqa: ANN401
+def _outputs(runtime: "Runtime", rows: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     name = runtime.inputs[0].name
     parts = [runtime.run({name: rows[i : i + _BATCH]}) for i in range(0, len(rows), _BATCH)]
     return {output: np.concatenate([part[output] for part in parts]) for output in parts[0]}
 
 
-def _measure(runtime: Any, callers: int, rows: NDArray[np.uint8], seconds: float) -> Round:  # noqa: ANN401
+def _measure(runtime: "Runtime", callers: int, rows: NDArray[np.uint8], seconds: float) -> Round:
     feed = {runtime.inputs[0].name: rows}
     latencies: list[list[float]] = [[] for _ in range(callers)]
     failures: list[Exception] = []

@@ -1,13 +1,14 @@
 """Writes a choice into a model folder: all of it or nothing, whatever happens in between.
 
-The graph arrives first, under a name made of its content, so it replaces no file. Then the card,
-which knows the old graph and the new one, and last config.pbtxt, which names the one to run. A
-server that reads between any two of these finds a graph that its card describes.
+The graph arrives first, under a name made of its content, so it replaces no file, and a plan, which
+nothing here names. Then the card, which knows the old graph and the new one, and last config.pbtxt,
+which names the one to run. A server that reads between any two of these finds a graph that its card
+describes.
 """
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,9 @@ from kokeshi.engines.config import (
 _CHOSEN: Final = ("default_model_filename", "instance_group")
 
 
-def apply(folder: Path, card: Card, tuning: Tuning, config: ModelConfig, made: Path | None) -> Card:
+def apply(
+    folder: Path, card: Card, tuning: Tuning, config: ModelConfig, made: Mapping[str, Path]
+) -> Card:
     """Makes a version run what was chosen.
 
     Args:
@@ -35,7 +38,8 @@ def apply(folder: Path, card: Card, tuning: Tuning, config: ModelConfig, made: P
         card: of the version.
         tuning: what was measured and chosen; `files` names the graph that was made.
         config: what runs the choice.
-        made: the graph that was made, if the choice is one; moved into the version's folder.
+        made: files that were made, by their name in the version's folder, where they are moved:
+            the graph, if the choice is one, and a plan.
 
     Returns:
         The card as written.
@@ -43,8 +47,8 @@ def apply(folder: Path, card: Card, tuning: Tuning, config: ModelConfig, made: P
     version = folder / str(card.version)
     with _locked(folder.parent):
         earlier = card.tuning.files if card.tuning else {}
-        if made is not None:
-            _move(made, version / config.default_model_filename)
+        for name, file in made.items():
+            _move(file, version / name)
         both = tuning.model_copy(update={"files": {**earlier, **tuning.files}})
         written = card.model_copy(update={"tuning": both})
         _replace(version / CARD_FILE, written.model_dump_json(indent=2) + "\n")

@@ -85,6 +85,11 @@ class CollectionsStub(object):
                 request_serializer=kokeshi_dot_v1_dot_collections__pb2.CountItemsRequest.SerializeToString,
                 response_deserializer=kokeshi_dot_v1_dot_collections__pb2.CountItemsResponse.FromString,
                 _registered_method=True)
+        self.ListTenants = channel.unary_unary(
+                '/kokeshi.v1.Collections/ListTenants',
+                request_serializer=kokeshi_dot_v1_dot_collections__pb2.ListTenantsRequest.SerializeToString,
+                response_deserializer=kokeshi_dot_v1_dot_collections__pb2.ListTenantsResponse.FromString,
+                _registered_method=True)
         self.DeleteItems = channel.unary_unary(
                 '/kokeshi.v1.Collections/DeleteItems',
                 request_serializer=kokeshi_dot_v1_dot_collections__pb2.DeleteItemsRequest.SerializeToString,
@@ -191,6 +196,14 @@ class CollectionsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTenants(self, request, context):
+        """Whose items there are. All of them, or INVALID_ARGUMENT where they are more than max_tenants;
+        UNIMPLEMENTED where the store does not know their names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteItems(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -288,6 +301,11 @@ def add_CollectionsServicer_to_server(servicer, server):
                     servicer.CountItems,
                     request_deserializer=kokeshi_dot_v1_dot_collections__pb2.CountItemsRequest.FromString,
                     response_serializer=kokeshi_dot_v1_dot_collections__pb2.CountItemsResponse.SerializeToString,
+            ),
+            'ListTenants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTenants,
+                    request_deserializer=kokeshi_dot_v1_dot_collections__pb2.ListTenantsRequest.FromString,
+                    response_serializer=kokeshi_dot_v1_dot_collections__pb2.ListTenantsResponse.SerializeToString,
             ),
             'DeleteItems': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteItems,
@@ -596,6 +614,33 @@ class Collections(object):
             '/kokeshi.v1.Collections/CountItems',
             kokeshi_dot_v1_dot_collections__pb2.CountItemsRequest.SerializeToString,
             kokeshi_dot_v1_dot_collections__pb2.CountItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTenants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kokeshi.v1.Collections/ListTenants',
+            kokeshi_dot_v1_dot_collections__pb2.ListTenantsRequest.SerializeToString,
+            kokeshi_dot_v1_dot_collections__pb2.ListTenantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

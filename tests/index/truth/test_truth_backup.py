@@ -11,9 +11,11 @@ import apsw
 import pytest
 
 from kokeshi.errors import SetupError
-from kokeshi.index import backup as backups
-from kokeshi.index.backup import backup, read_manifest, restore, verify_backup
+from kokeshi.index import restore as restoring
+from kokeshi.index.backup import backup, verify_backup
 from kokeshi.index.lock import DirectoryLock
+from kokeshi.index.manifest import read_manifest
+from kokeshi.index.restore import restore
 from kokeshi.index.truth import Truth
 from kokeshi.index.verify import verify
 
@@ -246,7 +248,7 @@ def test_a_restore_that_is_killed_anywhere_leaves_the_old_the_new_or_a_refusal(
 
         return run
 
-    for place, name in ((backups, "fsync_directory"), (Path, "rename"), (Path, "unlink")):
+    for place, name in ((restoring, "fsync_directory"), (Path, "rename"), (Path, "unlink")):
         monkeypatch.setattr(place, name, counted(getattr(place, name)))
     while not is_done:
         left = 0

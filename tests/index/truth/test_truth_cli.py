@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from kokeshi.cli import index_backup
 from kokeshi.errors import SetupError
+from kokeshi.index.notes import Notes
 
 
 @pytest.fixture
@@ -35,6 +36,22 @@ def test_a_backup_travels_to_another_directory(home, run, tmp_path):
         run("restore", tmp_path / "backup", "--data", tmp_path / "new")
     run("restore", tmp_path / "backup", "--data", tmp_path / "new", "--replace")
     assert "faces" in run("verify", "--data", tmp_path / "new")
+
+
+def test_notes_that_are_backed_up_are_told_and_so_are_those_that_are_damaged(home, run, tmp_path):
+    home.put(home.create(), range(7))
+    with Notes(home.directory) as notes:
+        notes.set_aliases({"live": "faces"})
+        notes.put("faces", "map", "old", [1])
+        notes.put("faces", "curve", "main", [2])
+    told = "aliases: 1; fitted models, curves and other notes: 2"
+    assert told in run("backup", tmp_path / "backup", "--data", home.directory)
+    assert told in run("restore", tmp_path / "backup", "--data", tmp_path / "new")
+    database = apsw.Connection(str(tmp_path / "new" / "notes.sqlite"))
+    database.execute("UPDATE aliases SET collection = 'other'")
+    database.close()
+    with pytest.raises(SetupError, match="damaged"):
+        run("verify", "--data", tmp_path / "new")
 
 
 def test_damage_is_told_and_ends_with_an_error(home, run):

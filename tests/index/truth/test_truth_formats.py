@@ -11,8 +11,9 @@ import pytest
 
 from kokeshi.errors import InvalidRequestError, SetupError
 from kokeshi.index import migration
+from kokeshi.index.incoming import digest, new_rows
 from kokeshi.index.reads import row_span
-from kokeshi.index.rows import DamagedRowError, digest, new_rows
+from kokeshi.index.rows import DamagedRowError
 from kokeshi.index.truth import Truth
 from kokeshi.index.verify import verify
 

@@ -66,7 +66,7 @@ def consistency(
     different = similarities[~same]
     lowest, highest = (float(np.quantile(different, 1 - rate)) for rate in false_match_rates)
     kept = np.flatnonzero(np.bincount(classes, minlength=len(names)) > 1)
-    if len(kept) < 2:  # noqa: PLR2004
+    if len(kept) < 2:  # noqa: PLR2004 - to compare them
         raise InvalidRequestError(
             f"expected at least two labels that two items share, got {len(kept)}"
         )

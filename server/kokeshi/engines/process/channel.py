@@ -43,7 +43,7 @@ class RemoteError(Exception):
 
 
 def connect(path: str) -> "Channel":
-    """A channel to whoever serves a Unix socket, `listen`ed to as `socket_at` makes it.
+    """A channel to whoever serves a Unix socket of the kind SOCK_SEQPACKET.
 
     Raises:
         OSError: nobody does.
@@ -55,18 +55,6 @@ def connect(path: str) -> "Channel":
     except BaseException:
         connection.close()
         raise
-
-
-def socket_at(path: str, backlog: int = 128) -> socket.socket:
-    """A listening socket: each connection that it accepts is one for `serve`."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        listening.bind(path)
-        listening.listen(backlog)
-    except BaseException:
-        listening.close()
-        raise
-    return listening
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -57,7 +57,7 @@ def as_json(config: str) -> str:
     return MessageToJson(message, preserving_proto_field_name=True, indent=None)
 
 
-async def _at_all(peers: Sequence[Peer], model: str, call: str, request: Any) -> None:  # noqa: ANN401
+async def _at_all(peers: Sequence[Peer], model: str, call: str, request: Any) -> None:  # noqa: ANN401 - tritonclient is untyped
     """Asks every address, and then says what went wrong at the first where something did."""
     asked = (_at_one(peer, model, call, request) for peer in peers)
     for error in await asyncio.gather(*asked):

@@ -47,10 +47,10 @@ class Client(CollectionsClient, RetrievalClient):
         self.address = address
         self.timeout_s = timeout_s
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
-        self._vision = vision_pb2_grpc.VisionStub(self._channel)  # type: ignore[no-untyped-call]
-        self._collections = collections_pb2_grpc.CollectionsStub(self._channel)  # type: ignore[no-untyped-call]
-        self._retrieval = retrieval_pb2_grpc.RetrievalStub(self._channel)  # type: ignore[no-untyped-call]
-        self._server = server_pb2_grpc.ServerStub(self._channel)  # type: ignore[no-untyped-call]
+        self._vision = vision_pb2_grpc.VisionStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._collections = collections_pb2_grpc.CollectionsStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._retrieval = retrieval_pb2_grpc.RetrievalStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._server = server_pb2_grpc.ServerStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
     def __enter__(self) -> Self:
         return self

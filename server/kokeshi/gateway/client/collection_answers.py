@@ -45,6 +45,11 @@ def aliases(told: Iterable[cpb.Alias]) -> list[types.Alias]:
     return [types.Alias(alias.name, alias.collection) for alias in told]
 
 
+def tenants(told: Iterable[cpb.Tenant]) -> list[types.Tenant]:
+    """Whose items there are."""
+    return [types.Tenant(tenant.name, tenant.count) for tenant in told]
+
+
 def items(answer: Iterable[cpb.Item]) -> list[types.StoredItem]:
     """Items that are kept."""
     return [

@@ -174,6 +174,11 @@ class CollectionsClient:
         count: int = self._call(self._collections.CountItems, request).count
         return count
 
+    def list_tenants(self, collection: str) -> list[types.Tenant]:
+        """Whose items a collection has, by name; see `Service.list_tenants`."""
+        request = message(cpb.ListTenantsRequest, collection=collection)
+        return answers.tenants(self._call(self._collections.ListTenants, request).tenants)
+
     def delete_items(
         self,
         collection: str,

@@ -1,18 +1,17 @@
 """The calls of retrievers and diagnostics from Python; answers are the records of the service."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
-import numpy as np
 import orjson
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from kokeshi.gateway.client import requests
+from kokeshi.gateway.client import retrieval_answers as answers
 from kokeshi.gateway.client.calls import message
 from kokeshi.gateway.client.collection_requests import json_text
 from kokeshi.gateway.client.requests import Asked
+from kokeshi.gateway.client.retrieval_requests import QuestionWords, question
 from kokeshi.service.retrieval import records, typed
 from kokeshi.v1 import retrieval_pb2 as rpb
 from kokeshi.v1.retrieval_pb2_grpc import RetrievalStub
@@ -20,21 +19,6 @@ from kokeshi.v1.retrieval_pb2_grpc import RetrievalStub
 A = TypeVar("A", bound=typed.Answer)
 Value = str | int | float | bool
 Empty: Mapping[str, Any] = {}
-
-
-class QuestionWords(TypedDict, total=False):
-    """What more a query says; see `kokeshi.service.retrieval.records.Question`."""
-
-    id: str
-    retriever: str
-    fitted: str
-    k: int
-    dimension: int
-    settings: Mapping[str, Any]
-    tenant: str
-    filter: Mapping[str, Any]
-    model: str
-    space: str
 
 
 class RetrievalClient:
@@ -51,7 +35,7 @@ class RetrievalClient:
         told = self._call(self._retrieval.ListRetrievers, rpb.ListRetrieversRequest())
         kinds = ("retriever", "diagnostic")
         return [
-            _record(records.PluginInfo, each, kind=kind)
+            answers.record_of(records.PluginInfo, each, kind=kind)
             for kind in kinds
             for each in getattr(told, f"{kind}s")
         ]
@@ -86,13 +70,13 @@ class RetrievalClient:
             items=items,
             tenant=tenant,
         )
-        return _record(records.Fitted, self._call(self._retrieval.FitRetriever, request))
+        return answers.record_of(records.Fitted, self._call(self._retrieval.FitRetriever, request))
 
     def fitted(self, collection: str, *, tenant: str = "") -> list[records.Fitted]:
         """What is fitted for a collection, by name."""
         request = message(rpb.ListFittedRequest, collection=collection, tenant=tenant)
         told = self._call(self._retrieval.ListFitted, request)
-        return [_record(records.Fitted, each) for each in told.fitted]
+        return [answers.record_of(records.Fitted, each) for each in told.fitted]
 
     def delete_fitted(self, collection: str, name: str, *, tenant: str = "") -> None:
         """Forgets a fitted model."""
@@ -105,7 +89,7 @@ class RetrievalClient:
         """What a retriever, which the options name, says of a query's neighbours."""
         request = question(collection, query, options)
         told = self._call(self._retrieval.AskRetriever, request)
-        return _record(records.Answered, told)
+        return answers.record_of(records.Answered, told)
 
     def verify(
         self,
@@ -125,7 +109,7 @@ class RetrievalClient:
             field=field,
             value_json="" if value is None else orjson.dumps(value).decode(),
         )
-        told = _plain(self._call(self._retrieval.Verify, request))
+        told = answers.fields_of(self._call(self._retrieval.Verify, request))
         told["verdict"] = told["verdict"].removeprefix("VERDICT_").lower()
         return typed.Verified.model_validate(told)
 
@@ -161,7 +145,7 @@ class RetrievalClient:
         query: Asked | None,
         options: QuestionWords,
     ) -> A:
-        told = _plain(self._call(method, question(collection, query, options)))
+        told = answers.fields_of(self._call(method, question(collection, query, options)))
         told.setdefault("place", None)  # what may be missing of a place, a label or a score
         told.setdefault("label", None)
         told.setdefault("score", None)
@@ -197,7 +181,7 @@ class RetrievalClient:
             model=model,
             space=space,
         )
-        return diagnosed(self._call(self._retrieval.Diagnose, request))
+        return answers.diagnosed(self._call(self._retrieval.Diagnose, request))
 
     def fit_map(
         self,
@@ -227,17 +211,18 @@ class RetrievalClient:
             seed=seed,
             tenant=tenant,
         )
-        return _record(records.MapInfo, self._call(self._retrieval.FitMap, request), recall=None)
+        told = self._call(self._retrieval.FitMap, request)
+        return answers.record_of(records.MapInfo, told, recall=None)
 
     def start_migration(self, source: str, target: str, *, tenant: str = "") -> records.Transfer:
         """Fills a new model's collection with mapped vectors of an old one's items."""
         request = message(rpb.StartMigrationRequest, source=source, target=target, tenant=tenant)
-        return _transfer(self._call(self._retrieval.StartMigration, request))
+        return answers.transfer(self._call(self._retrieval.StartMigration, request))
 
     def describe_transfer(self, target: str, *, tenant: str = "") -> records.Transfer:
         """How far a migration or a rotation into a collection has come."""
         request = message(rpb.DescribeTransferRequest, target=target, tenant=tenant)
-        return _transfer(self._call(self._retrieval.DescribeTransfer, request))
+        return answers.transfer(self._call(self._retrieval.DescribeTransfer, request))
 
     def finish_migration(
         self, target: str, alias: str, *, tenant: str = "", least_native_share: float = 0.0
@@ -250,7 +235,7 @@ class RetrievalClient:
             tenant=tenant,
             least_native_share=least_native_share,
         )
-        return _transfer(self._call(self._retrieval.FinishMigration, request))
+        return answers.transfer(self._call(self._retrieval.FinishMigration, request))
 
     def rotate_collection(
         self,
@@ -277,86 +262,4 @@ class RetrievalClient:
             tenant=tenant,
         )
         told = self._call(self._retrieval.RotateCollection, request)
-        return records.Rotated(told.space, dict(told.energy), _transfer(told.transfer))
-
-
-def question(
-    collection: str, query: Asked | None, options: QuestionWords
-) -> rpb.AskRetrieverRequest:
-    """A query to a retriever: an input, or the id of an item."""
-    words: dict[str, Any] = {**options}
-    texts = {
-        f"{name}_json": json_text(words.pop(name))
-        for name in ("settings", "filter")
-        if words.get(name) is not None
-    }
-    return message(
-        rpb.AskRetrieverRequest,
-        collection=collection,
-        input=None if query is None else requests.one_input(query),
-        **words,
-        **texts,
-    )
-
-
-def diagnosed(told: rpb.DiagnoseResponse) -> records.Diagnosed:
-    """Answer of Diagnose."""
-    results = [
-        records.Measured(
-            each.diagnostic,
-            dict(each.figures),
-            {name: (ends.low, ends.high) for name, ends in each.intervals.items()},
-            [
-                records.Curve(
-                    curve.title,
-                    curve.x_label,
-                    curve.y_label,
-                    np.array(curve.x),
-                    np.array(curve.y),
-                    curve.kind,
-                )
-                for curve in each.curves
-            ],
-            dict(each.flagged),
-            tuple(each.advice),
-            each.refused,
-        )
-        for each in told.results
-    ]
-    return records.Diagnosed(
-        told.collection, told.space, told.count, told.of, told.sequence, results
-    )
-
-
-def _transfer(told: rpb.Transfer) -> records.Transfer:
-    return _record(records.Transfer, told, recall=None)
-
-
-R = TypeVar("R")
-
-
-def _record(record: type[R], told: Message, **missing: str | None) -> R:
-    """A message as the record of the service that has the same fields; `_json` ones are read.
-
-    `missing` stands in for what a message leaves out.
-    """
-    names = {field.name for field in fields(record)}  # type: ignore[arg-type]  # all are dataclasses
-    given = {field.name for field, _ in told.ListFields()}
-    found: dict[str, Any] = dict(missing)
-    for field in told.DESCRIPTOR.fields:
-        name = field.name.removesuffix("_json")
-        if name in names and not (field.has_presence and field.name not in given):
-            value = getattr(told, field.name)
-            found[name] = orjson.loads(value) if name != field.name else _own(value)
-    return record(**found)
-
-
-def _own(value: Any) -> Any:  # noqa: ANN401 - a scalar, or a list of them
-    return value if isinstance(value, str | int | float) else tuple(value)
-
-
-def _plain(told: Message) -> dict[str, Any]:
-    plain: dict[str, Any] = MessageToDict(
-        told, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return plain
+        return records.Rotated(told.space, dict(told.energy), answers.transfer(told.transfer))

@@ -153,6 +153,13 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
         )
         return cpb.CountItemsResponse(count=count)
 
+    async def ListTenants(
+        self, request: cpb.ListTenantsRequest, context: Rpc
+    ) -> cpb.ListTenantsResponse:
+        """See collections.proto."""
+        told = await self._service.list_tenants(request.collection)
+        return cpb.ListTenantsResponse(tenants=pack_collections.tenants(told))
+
     async def DeleteItems(
         self, request: cpb.DeleteItemsRequest, context: Rpc
     ) -> cpb.DeleteItemsResponse:

@@ -41,6 +41,11 @@ def aliases(told: Iterable[types.Alias]) -> list[cpb.Alias]:
     return [cpb.Alias(name=alias.name, collection=alias.collection) for alias in told]
 
 
+def tenants(told: Iterable[types.Tenant]) -> list[cpb.Tenant]:
+    """Whose items there are."""
+    return [cpb.Tenant(name=tenant.name, count=tenant.count) for tenant in told]
+
+
 def item(stored: types.StoredItem) -> cpb.Item:
     """Something kept."""
     return cpb.Item(

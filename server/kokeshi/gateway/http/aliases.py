@@ -4,7 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from kokeshi.gateway.http import requests
+from kokeshi.gateway.http import collection_bodies
 from kokeshi.gateway.http.answers import collections as answers
 from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.asked import ask_json
@@ -19,11 +19,11 @@ router: Final = APIRouter(prefix="/v1/aliases", tags=["Collections"])
     "",
     name="SetAliases",
     response_model=answers.AliasesResponse,
-    openapi_extra=json_body(requests.SetAliasesRequest),
+    openapi_extra=json_body(collection_bodies.SetAliasesRequest),
 )
 async def set_aliases(request: Request) -> Response:
     """Points names at collections, all at once or none; those that exist move."""
-    asked = await ask_json(request, requests.SetAliasesRequest)
+    asked = await ask_json(request, collection_bodies.SetAliasesRequest)
     aliases = [Alias(alias.name, alias.collection) for alias in asked.aliases]
     told = await service_of(request).set_aliases(aliases)
     return respond(answers.AliasesResponse.model_validate({"aliases": list(told)}))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.aside import aside
-from kokeshi.gateway.http import requests
+from kokeshi.gateway.http import collection_bodies, requests
 from kokeshi.gateway.http.body import (
     JSON,
     MULTIPART,
@@ -282,7 +282,7 @@ def _decoded(text: str) -> bytes:
         raise InvalidRequestError("the data is not valid base64") from error
 
 
-def new_items(bodies: Iterable[requests.NewItemBody]) -> list[NewItem]:
+def new_items(bodies: Iterable[collection_bodies.NewItemBody]) -> list[NewItem]:
     """All items of a JSON body.
 
     Raises:
@@ -291,7 +291,7 @@ def new_items(bodies: Iterable[requests.NewItemBody]) -> list[NewItem]:
     return [new_item(body, f"items[{i}]") for i, body in enumerate(bodies)]
 
 
-def new_item(body: requests.NewItemBody, place: str) -> NewItem:
+def new_item(body: collection_bodies.NewItemBody, place: str) -> NewItem:
     """One item of a JSON body.
 
     Raises:
@@ -300,18 +300,18 @@ def new_item(body: requests.NewItemBody, place: str) -> NewItem:
     return NewItem(body.id, one_input(body.input, f"{place}.input"), body.metadata)
 
 
-async def ask_items(request: Request) -> tuple[requests.AddItemsOptions, list[NewItem]]:
+async def ask_items(request: Request) -> tuple[collection_bodies.AddItemsOptions, list[NewItem]]:
     """Options and items of AddItems.
 
     Raises:
         InvalidRequestError: see `ask`; also when ids or metadata do not match the inputs.
     """
     if media_type(request) == JSON:
-        asked, size_bytes = await ask_sized(request, requests.AddItemsRequest)
+        asked, size_bytes = await ask_sized(request, collection_bodies.AddItemsRequest)
         return asked, await aside(size_bytes, lambda: new_items(asked.items))
     parts = await read_parts(request)
     taken, rest = _sorted(parts, _is_input)
-    form = from_texts(request, requests.AddItemsForm, rest)
+    form = from_texts(request, collection_bodies.AddItemsForm, rest)
     ids = form.id or [part.file_name or "" for part in taken]
     told = form.metadata or ["{}"] * len(taken)
     if not len(ids) == len(told) == len(taken):

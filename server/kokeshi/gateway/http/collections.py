@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.calls import current
-from kokeshi.gateway.http import requests
+from kokeshi.gateway.http import collection_bodies
 from kokeshi.gateway.http.answers import collections as answers
 from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.asked import ask_items, ask_json
@@ -21,11 +21,11 @@ router: Final = APIRouter(prefix="/v1/collections", tags=["Collections"])
     name="CreateCollection",
     status_code=201,
     response_model=answers.Collection,
-    openapi_extra=json_body(requests.CreateCollectionRequest),
+    openapi_extra=json_body(collection_bodies.CreateCollectionRequest),
 )
 async def create_collection(request: Request) -> Response:
     """Makes an empty collection in the embedding space of a model."""
-    asked = await ask_json(request, requests.CreateCollectionRequest)
+    asked = await ask_json(request, collection_bodies.CreateCollectionRequest)
     current().model = asked.model
     info = await service_of(request).create_collection(
         asked.name, asked.model, index=asked.index, durability=asked.durability
@@ -55,11 +55,18 @@ async def delete_collection(name: str, request: Request) -> Response:
     return respond(answers.DeleteCollectionResponse())
 
 
+@router.get("/{name}/tenants", name="ListTenants", response_model=answers.ListTenantsResponse)
+async def list_tenants(name: str, request: Request) -> Response:
+    """Whose items there are, by name: all of them, or an error where there are too many."""
+    told = await service_of(request).list_tenants(name)
+    return respond(answers.ListTenantsResponse.model_validate({"tenants": list(told)}))
+
+
 @router.post(
     "/{name}/items",
     name="AddItems",
     response_model=answers.Written,
-    openapi_extra=bodies(requests.AddItemsRequest, requests.AddItemsForm),
+    openapi_extra=bodies(collection_bodies.AddItemsRequest, collection_bodies.AddItemsForm),
 )
 async def add_items(name: str, request: Request) -> Response:
     """Embeds and keeps items, all or none; answered when they are on disk."""
@@ -78,7 +85,7 @@ async def add_items(name: str, request: Request) -> Response:
 
 @router.get("/{name}/items", name="ListItems", response_model=answers.ListItemsResponse)
 async def list_items(
-    name: str, request: Request, query: Annotated[requests.ListItemsQuery, Query()]
+    name: str, request: Request, query: Annotated[collection_bodies.ListItemsQuery, Query()]
 ) -> Response:
     """A page of items that fit, oldest first."""
     page = await service_of(request).list_items(
@@ -96,11 +103,11 @@ async def list_items(
     "/{name}/items/get",
     name="GetItems",
     response_model=answers.GetItemsResponse,
-    openapi_extra=json_body(requests.GetItemsRequest),
+    openapi_extra=json_body(collection_bodies.GetItemsRequest),
 )
 async def get_items(name: str, request: Request) -> Response:
     """Items by id, in that order."""
-    asked = await ask_json(request, requests.GetItemsRequest)
+    asked = await ask_json(request, collection_bodies.GetItemsRequest)
     items = await service_of(request).get_items(
         name, asked.ids, with_vectors=asked.with_vectors, tenant=asked.tenant
     )
@@ -111,11 +118,11 @@ async def get_items(name: str, request: Request) -> Response:
     "/{name}/items/count",
     name="CountItems",
     response_model=answers.CountItemsResponse,
-    openapi_extra=json_body(requests.CountItemsRequest),
+    openapi_extra=json_body(collection_bodies.CountItemsRequest),
 )
 async def count_items(name: str, request: Request) -> Response:
     """How many items fit."""
-    asked = await ask_json(request, requests.CountItemsRequest)
+    asked = await ask_json(request, collection_bodies.CountItemsRequest)
     count = await service_of(request).count_items(name, filter=asked.filter, tenant=asked.tenant)
     return respond(answers.CountItemsResponse(count=count))
 
@@ -124,11 +131,11 @@ async def count_items(name: str, request: Request) -> Response:
     "/{name}/items/delete",
     name="DeleteItems",
     response_model=answers.Written,
-    openapi_extra=json_body(requests.DeleteItemsRequest),
+    openapi_extra=json_body(collection_bodies.DeleteItemsRequest),
 )
 async def delete_items(name: str, request: Request) -> Response:
     """Removes items by ids or by a filter; the count is of those that existed."""
-    asked = await ask_json(request, requests.DeleteItemsRequest)
+    asked = await ask_json(request, collection_bodies.DeleteItemsRequest)
     written = await service_of(request).delete_items(
         name, asked.ids, filter=asked.filter, tenant=asked.tenant
     )

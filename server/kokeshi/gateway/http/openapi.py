@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from kokeshi.gateway.http import examples
 from kokeshi.gateway.http.answers.errors import ErrorResponse
 from kokeshi.gateway.http.body import JSON, MULTIPART, NDJSON, OCTETS
+from kokeshi.gateway.http.collection_bodies import COLLECTION_BODIES
 from kokeshi.gateway.http.requests import REQUEST_BODIES, Body
 from kokeshi.gateway.http.retrieval_bodies import EXAMPLES, RETRIEVAL_BODIES
 from kokeshi.gateway.http.v2.schemas import SCHEMAS as KSERVE_SCHEMAS
@@ -39,6 +40,7 @@ TAGS: Final = [
     {"name": "OpenAI", "description": "As OpenAI's clients send it."},
     {"name": "KServe v2", "description": "As Triton's clients send it: tensors in, tensors out."},
 ]
+BODIES: Final = (*REQUEST_BODIES, *COLLECTION_BODIES, *RETRIEVAL_BODIES)
 _KSERVE_EXAMPLES: Final = {"version": "1", "region": "input"}  # of parameters in the path
 _IN_QUERY: Final = "with a JSON body, a field of that"
 _FILE: Final = {"type": "string", "format": "binary"}
@@ -120,7 +122,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             tags=TAGS,
         )
         _, requests = models_json_schema(
-            [(body, "validation") for body in (*REQUEST_BODIES, *RETRIEVAL_BODIES)],
+            [(body, "validation") for body in BODIES],
             ref_template=REF,
         )
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})

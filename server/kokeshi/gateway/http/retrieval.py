@@ -1,9 +1,10 @@
 """REST routes of the service Retrieval."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from kokeshi.gateway.http import retrieval_answers as answers
 from kokeshi.gateway.http import retrieval_bodies as bodies
@@ -11,9 +12,17 @@ from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.asked import ask_json
 from kokeshi.gateway.http.body import service_of, timeout_s
 from kokeshi.gateway.http.openapi import json_body
+from kokeshi.gateway.http.requests import Body
 from kokeshi.service.retrieval import Retrieval, typed
 
+H = TypeVar("H", bound=Callable[..., Any])  # a handler
+
 router: Final = APIRouter(prefix="/v1", tags=["Retrieval"])
+
+
+def _post(path: str, name: str, body: type[Body], answer: type[BaseModel]) -> Callable[[H], H]:
+    """A route that takes and gives JSON."""
+    return router.post(path, name=name, response_model=answer, openapi_extra=json_body(body))
 
 
 def _retrieval(request: Request) -> Retrieval:
@@ -31,11 +40,11 @@ async def list_retrievers(request: Request) -> Response:
     return respond(answers.ListRetrieversResponse.model_validate(told))
 
 
-@router.post(
+@_post(
     "/collections/{name}/retrievers/{retriever}/fit",
-    name="FitRetriever",
-    response_model=answers.FittedRetriever,
-    openapi_extra=json_body(bodies.FitRetrieverRequest),
+    "FitRetriever",
+    bodies.FitRetrieverRequest,
+    answers.FittedRetriever,
 )
 async def fit_retriever(name: str, retriever: str, request: Request) -> Response:
     """Fits a retriever on a sample of the collection and keeps the model beside it."""
@@ -66,11 +75,11 @@ async def delete_fitted(name: str, fitted: str, request: Request, tenant: str = 
     return respond(answers.DeleteFittedResponse())
 
 
-@router.post(
+@_post(
     "/collections/{name}/ask",
-    name="AskRetriever",
-    response_model=answers.AskRetrieverResponse,
-    openapi_extra=json_body(bodies.AskRetrieverRequest),
+    "AskRetriever",
+    bodies.AskRetrieverRequest,
+    answers.AskRetrieverResponse,
 )
 async def ask_retriever(name: str, request: Request) -> Response:
     """What a retriever says of a query's neighbours."""
@@ -79,12 +88,7 @@ async def ask_retriever(name: str, request: Request) -> Response:
     return respond(answers.AskRetrieverResponse.model_validate(answer))
 
 
-@router.post(
-    "/collections/{name}/verify",
-    name="Verify",
-    response_model=typed.Verified,
-    openapi_extra=json_body(bodies.VerifyRequest),
-)
+@_post("/collections/{name}/verify", "Verify", bodies.VerifyRequest, typed.Verified)
 async def verify(name: str, request: Request) -> Response:
     """Whether a query is the same as an item, or as all items whose field has a value."""
     asked = await ask_json(request, bodies.VerifyRequest)
@@ -102,56 +106,31 @@ async def _typed(
     return respond(await call(name, asked.question(), timeout_s=timeout_s(request)))
 
 
-@router.post(
-    "/collections/{name}/locate",
-    name="Locate",
-    response_model=typed.Located,
-    openapi_extra=json_body(bodies.AskRetrieverRequest),
-)
+@_post("/collections/{name}/locate", "Locate", bodies.AskRetrieverRequest, typed.Located)
 async def locate(name: str, request: Request) -> Response:
     """Where a picture was taken, by the places of its neighbours."""
     return await _typed(request, name, _retrieval(request).locate)
 
 
-@router.post(
-    "/collections/{name}/vote",
-    name="Vote",
-    response_model=typed.Voted,
-    openapi_extra=json_body(bodies.AskRetrieverRequest),
-)
+@_post("/collections/{name}/vote", "Vote", bodies.AskRetrieverRequest, typed.Voted)
 async def vote(name: str, request: Request) -> Response:
     """The label that the neighbours vote for."""
     return await _typed(request, name, _retrieval(request).vote)
 
 
-@router.post(
-    "/collections/{name}/recognise",
-    name="Recognise",
-    response_model=typed.Recognised,
-    openapi_extra=json_body(bodies.AskRetrieverRequest),
-)
+@_post("/collections/{name}/recognise", "Recognise", bodies.AskRetrieverRequest, typed.Recognised)
 async def recognise(name: str, request: Request) -> Response:
     """Whether a query is like anything that is stored."""
     return await _typed(request, name, _retrieval(request).recognise)
 
 
-@router.post(
-    "/collections/{name}/associate",
-    name="Associate",
-    response_model=typed.Associated,
-    openapi_extra=json_body(bodies.AskRetrieverRequest),
-)
+@_post("/collections/{name}/associate", "Associate", bodies.AskRetrieverRequest, typed.Associated)
 async def associate(name: str, request: Request) -> Response:
     """The pattern that a query recalls, with its energy."""
     return await _typed(request, name, _retrieval(request).associate)
 
 
-@router.post(
-    "/collections/{name}/diagnose",
-    name="Diagnose",
-    response_model=answers.DiagnoseResponse,
-    openapi_extra=json_body(bodies.DiagnoseRequest),
-)
+@_post("/collections/{name}/diagnose", "Diagnose", bodies.DiagnoseRequest, answers.DiagnoseResponse)
 async def diagnose(name: str, request: Request) -> Response:
     """Figures, intervals, curves and findings of a collection."""
     asked = await ask_json(request, bodies.DiagnoseRequest)
@@ -159,12 +138,7 @@ async def diagnose(name: str, request: Request) -> Response:
     return respond(answers.DiagnoseResponse.model_validate(answer))
 
 
-@router.post(
-    "/collections/{name}/map",
-    name="FitMap",
-    response_model=answers.SpaceMap,
-    openapi_extra=json_body(bodies.FitMapRequest),
-)
+@_post("/collections/{name}/map", "FitMap", bodies.FitMapRequest, answers.SpaceMap)
 async def fit_map(name: str, request: Request) -> Response:
     """A map between the collection's space and another model's, measured on held-out queries."""
     asked = await ask_json(request, bodies.FitMapRequest)
@@ -172,11 +146,11 @@ async def fit_map(name: str, request: Request) -> Response:
     return respond(answers.SpaceMap.model_validate(info))
 
 
-@router.post(
+@_post(
     "/collections/{name}/migration",
-    name="StartMigration",
-    response_model=answers.Transfer,
-    openapi_extra=json_body(bodies.StartMigrationRequest),
+    "StartMigration",
+    bodies.StartMigrationRequest,
+    answers.Transfer,
 )
 async def start_migration(name: str, request: Request) -> Response:
     """Fills this collection with mapped vectors of an old one's items, in the background."""
@@ -194,11 +168,11 @@ async def describe_transfer(name: str, request: Request, tenant: str = "") -> Re
     return respond(answers.Transfer.model_validate(told))
 
 
-@router.post(
+@_post(
     "/collections/{name}/migration/finish",
-    name="FinishMigration",
-    response_model=answers.Transfer,
-    openapi_extra=json_body(bodies.FinishMigrationRequest),
+    "FinishMigration",
+    bodies.FinishMigrationRequest,
+    answers.Transfer,
 )
 async def finish_migration(name: str, request: Request) -> Response:
     """Points an alias at this collection."""
@@ -209,11 +183,11 @@ async def finish_migration(name: str, request: Request) -> Response:
     return respond(answers.Transfer.model_validate(told))
 
 
-@router.post(
+@_post(
     "/collections/{name}/rotate",
-    name="RotateCollection",
-    response_model=answers.RotateCollectionResponse,
-    openapi_extra=json_body(bodies.RotateCollectionRequest),
+    "RotateCollection",
+    bodies.RotateCollectionRequest,
+    answers.RotateCollectionResponse,
 )
 async def rotate_collection(name: str, request: Request) -> Response:
     """Makes a collection of the same items in a rotated space, whose prefixes make sense."""

@@ -6,8 +6,9 @@ from pydantic import Field
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.http.asked import inputs, one_input
+from kokeshi.gateway.http.collection_bodies import Filter, Tenant
 from kokeshi.gateway.http.examples import SEVEN
-from kokeshi.gateway.http.requests import MAX_UINT32, Body, Count, Filter, InputBody, Share, Tenant
+from kokeshi.gateway.http.requests import MAX_UINT32, Body, Count, InputBody, Share
 from kokeshi.service.retrieval.records import (
     DiagnoseOptions,
     FitOptions,

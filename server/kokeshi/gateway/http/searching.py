@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.aside import aside, found_bytes
 from kokeshi.gateway.calls import current
-from kokeshi.gateway.http import requests
+from kokeshi.gateway.http import collection_bodies, requests
 from kokeshi.gateway.http.answers import collections as answers
 from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.asked import ask, ask_json, checked, inputs, one_input
@@ -33,11 +33,13 @@ router: Final = APIRouter(prefix="/v1/collections", tags=["Collections"])
     "/{name}/search",
     name="Search",
     response_model=answers.SearchResponse,
-    openapi_extra=bodies(requests.SearchRequest, requests.SearchOptions),
+    openapi_extra=bodies(collection_bodies.SearchRequest, collection_bodies.SearchOptions),
 )
 async def search(name: str, request: Request) -> Response:
     """The nearest items of each query, best first."""
-    asked, queries = await ask(request, requests.SearchOptions, requests.SearchRequest, "queries")
+    asked, queries = await ask(
+        request, collection_bodies.SearchOptions, collection_bodies.SearchRequest, "queries"
+    )
     current().model = asked.model
     answer = await service_of(request).search(
         name, queries, timeout_s=timeout_s(request), **_words(asked)
@@ -51,7 +53,7 @@ async def search(name: str, request: Request) -> Response:
     "/{name}/search:stream",
     name="SearchStream",
     response_model=answers.SearchLine,
-    openapi_extra=lines_body(requests.SearchLine),
+    openapi_extra=lines_body(collection_bodies.SearchLine),
 )
 async def search_stream(name: str, request: Request) -> Response:
     """Searches as they come, one JSON document per line, each answered as soon as it is ready."""
@@ -66,14 +68,14 @@ async def _asked(name: str, request: Request) -> AsyncIterator[Asked]:
     async for line in lines(request):
         number += 1
         try:
-            one = checked(requests.SearchLine, parse_json(line))
+            one = checked(collection_bodies.SearchLine, parse_json(line))
         except InvalidRequestError as error:
             error.args = (f"line {number}: {error}",)
             raise
         yield Asked(one.id, lambda one=one: _search(name, request, one))  # type: ignore[misc] # a default binds it
 
 
-async def _search(name: str, request: Request, asked: requests.SearchLine) -> Found:
+async def _search(name: str, request: Request, asked: collection_bodies.SearchLine) -> Found:
     queries = inputs(asked.queries, "queries")
     return await service_of(request).search(
         name, queries, timeout_s=timeout_s(request), **_words(asked)
@@ -94,11 +96,11 @@ async def _answered(told: AsyncIterator[Answered]) -> AsyncIterator[answers.Sear
     "/{name}/explain",
     name="Explain",
     response_model=answers.Explanation,
-    openapi_extra=json_body(requests.ExplainRequest),
+    openapi_extra=json_body(collection_bodies.ExplainRequest),
 )
 async def explain(name: str, request: Request) -> Response:
     """Where an item stands in a search of one query, and why it is not among the hits."""
-    asked = await ask_json(request, requests.ExplainRequest)
+    asked = await ask_json(request, collection_bodies.ExplainRequest)
     told = await service_of(request).explain(
         name,
         asked.id,
@@ -109,27 +111,27 @@ async def explain(name: str, request: Request) -> Response:
     return respond(answers.Explanation.model_validate(told))
 
 
-def _words(asked: requests.SearchOptions) -> SearchWords:
+def _words(asked: collection_bodies.SearchOptions) -> SearchWords:
     """The options of a search; a form has neither a filter nor examples."""
     told: dict[str, Any] = {
         name: getattr(asked, name)
         for name in SearchOptions.__dataclass_fields__
         if hasattr(asked, name)
     }
-    if isinstance(asked, requests.SearchRequest):
+    if isinstance(asked, collection_bodies.SearchRequest):
         told["examples"] = [_examples(each, i) for i, each in enumerate(asked.examples)]
     return SearchWords(**told)  # type: ignore[typeddict-item] # by the names of its fields
 
 
-def _examples(body: requests.ExamplesBody, position: int) -> Examples:
-    def side(name: str, bodies: list[requests.ExampleBody]) -> tuple[Example, ...]:
+def _examples(body: collection_bodies.ExamplesBody, position: int) -> Examples:
+    def side(name: str, bodies: list[collection_bodies.ExampleBody]) -> tuple[Example, ...]:
         place = f"examples[{position}].{name}"
         return tuple(_example(each, f"{place}[{i}]") for i, each in enumerate(bodies))
 
     return Examples(side("positive", body.positive), side("negative", body.negative))
 
 
-def _example(body: requests.ExampleBody, place: str) -> Example:
+def _example(body: collection_bodies.ExampleBody, place: str) -> Example:
     given = any(getattr(body, kind) is not None for kind in requests.InputBody.model_fields)
     if body.id is None:
         return one_input(body, place)

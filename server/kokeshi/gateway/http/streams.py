@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.gateway.http import requests
+from kokeshi.gateway.http import collection_bodies
 from kokeshi.gateway.http.answers import collections as answers
 from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.asked import checked, new_item
@@ -33,10 +33,10 @@ router: Final = APIRouter(prefix="/v1/collections", tags=["Collections"])
     "/{name}/items/stream",
     name="AddItemsStream",
     response_model=answers.Written,
-    openapi_extra=lines_body(requests.NewItemBody),
+    openapi_extra=lines_body(collection_bodies.NewItemBody),
 )
 async def add_items_stream(
-    name: str, request: Request, options: Annotated[requests.AddItemsOptions, Query()]
+    name: str, request: Request, options: Annotated[collection_bodies.AddItemsOptions, Query()]
 ) -> Response:
     """Keeps items as they come, one JSON document per line.
 
@@ -49,7 +49,7 @@ async def add_items_stream(
 
 
 async def _batches(
-    name: str, request: Request, asked: requests.AddItemsOptions
+    name: str, request: Request, asked: collection_bodies.AddItemsOptions
 ) -> AsyncIterator[Batch]:
     number = 0
     async for items in _gathered(request):
@@ -76,7 +76,7 @@ async def _gathered(request: Request) -> AsyncIterator[list[NewItem]]:
 
 def _item(line: bytes, number: int) -> NewItem:
     try:
-        return new_item(checked(requests.NewItemBody, parse_json(line)), "item")
+        return new_item(checked(collection_bodies.NewItemBody, parse_json(line)), "item")
     except InvalidRequestError as error:
         error.args = (f"line {number}: {error}",)
         raise
@@ -86,10 +86,10 @@ def _item(line: bytes, number: int) -> NewItem:
     "/{name}/items:ingest",
     name="Ingest",
     response_model=answers.Ingested,
-    openapi_extra=lines_body(requests.IngestBatchBody),
+    openapi_extra=lines_body(collection_bodies.IngestBatchBody),
 )
 async def ingest(
-    name: str, request: Request, options: Annotated[requests.IngestOptions, Query()]
+    name: str, request: Request, options: Annotated[collection_bodies.IngestOptions, Query()]
 ) -> Response:
     """Keeps batch after batch, one JSON document per line, each answered by a line.
 
@@ -117,7 +117,7 @@ async def _ingested_batches(request: Request) -> AsyncIterator[IngestBatch]:
     async for line in lines(request):
         number += 1
         try:
-            batch = checked(requests.IngestBatchBody, parse_json(line))
+            batch = checked(collection_bodies.IngestBatchBody, parse_json(line))
         except InvalidRequestError as error:
             error.args = (f"line {number}: {error}",)
             raise
@@ -126,7 +126,7 @@ async def _ingested_batches(request: Request) -> AsyncIterator[IngestBatch]:
 
 def _item_or_error(body: Any) -> NewItem | Unreadable:  # noqa: ANN401 - any JSON value
     try:
-        return new_item(checked(requests.NewItemBody, body), "item")
+        return new_item(checked(collection_bodies.NewItemBody, body), "item")
     except InvalidRequestError as error:
         item_id = body.get("id") if isinstance(body, dict) else None
         return Unreadable(item_id if isinstance(item_id, str) else "", error.code, str(error))

@@ -16,7 +16,6 @@ from kokeshi.index.store import Item, Vector
 # Milvus sums squares in float32: beyond these norms they overflow, or vanish
 SMALLEST_NORM: Final = 1e-15
 LARGEST_NORM: Final = 1e15
-SCALARS: Final = ("id", "origin", "seq", "metadata")
 
 
 def tenant_key(tenant: str) -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from kokeshi.errors import (
     AlreadyExistsError,
     ItemNotFoundError,
+    UnimplementedError,
 )
 from kokeshi.index import checks
 from kokeshi.index.distributed.clock import Clock
@@ -25,6 +26,7 @@ from kokeshi.index.milvus.search import Search
 from kokeshi.index.milvus.where import Where
 from kokeshi.index.milvus.writing import Writing
 from kokeshi.index.store import (
+    MAX_TENANTS,
     NO_TENANT,
     Capabilities,
     CollectionInfo,
@@ -114,6 +116,7 @@ class MilvusStore:
             exact=True,
             snapshots=False,
             atomic=False,
+            tenants=False,
         )
 
     def create(self, spec: CollectionSpec) -> CollectionInfo:
@@ -278,6 +281,11 @@ class MilvusStore:
             return sum(map(len, self._reader.all(layout, where, with_vectors=False)))
 
         return self._catalogue.on(name, work)
+
+    def tenants(self, name: str, *, limit: int = MAX_TENANTS) -> dict[str, int]:
+        """Refused: rows hold a digest of the tenant's name, see `rows.tenant_key`."""
+        self._catalogue.layout(name)  # whether it is there is told as by every call
+        raise UnimplementedError("collections in milvus do not keep the names of their tenants")
 
     def stats(self) -> StoreStats:
         """See `Store.stats`; writes are those of this gateway, sizes are Milvus's own affair."""

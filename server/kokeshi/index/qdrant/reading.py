@@ -148,7 +148,7 @@ class Reader:
 
 def consistency(layout: Layout) -> dict[str, Raw]:
     """How many replicas a read asks: so many that one of them has every acknowledged write."""
-    if layout.replicas < 2:  # noqa: PLR2004
+    if layout.replicas < 2:  # noqa: PLR2004 - one copy is the majority
         return {}
     from qdrant_client import models
 

@@ -33,6 +33,7 @@ from kokeshi.index.qdrant.search import Search
 from kokeshi.index.qdrant.where import Where
 from kokeshi.index.qdrant.writing import Writing
 from kokeshi.index.store import (
+    MAX_TENANTS,
     NO_TENANT,
     Capabilities,
     CollectionInfo,
@@ -46,7 +47,6 @@ from kokeshi.index.store import (
 )
 
 PREFIX_SINCE: Final = (1, 19)  # version of the server that matches prefixes of texts
-MAX_TENANTS: Final = 1_000_000  # that are listed
 
 
 class QdrantStore:
@@ -169,11 +169,11 @@ class QdrantStore:
         seq = self._clock.now()
         return info_of(layout.spec, layout.kind, self._reader.count(layout, None), seq)
 
-    def tenants(self, name: str) -> list[str]:
-        """Names of the tenants that have items, ascending; "" is nobody's."""
+    def tenants(self, name: str, *, limit: int = MAX_TENANTS) -> dict[str, int]:
+        """See `Store.tenants`."""
         layout = self._catalogue.layout(name)
-        found = self._reader.call(layout, "facet", key="tenant", limit=MAX_TENANTS, exact=True)
-        return sorted(hit.value for hit in found.hits if hit.count)
+        found = self._reader.call(layout, "facet", key="tenant", limit=limit, exact=True)
+        return dict(sorted((hit.value, hit.count) for hit in found.hits if hit.count))
 
     def upsert(
         self,

@@ -76,7 +76,7 @@ def _missed(recall: RecallEstimate) -> tuple[float, float, float]:
     return max(FLOOR, 1 - recall.value), max(FLOOR, 1 - recall.high), max(FLOOR, 1 - recall.low)
 
 
-def _bars(axes: Any, line: list[tuple[float, float, float, float]], name: str) -> None:  # noqa: ANN401
+def _bars(axes: Any, line: list[tuple[float, float, float, float]], name: str) -> None:  # noqa: ANN401 - matplotlib is untyped
     places, missed, low, high = np.array(line).T
     axes.errorbar(
         places, missed, yerr=[missed - low, high - missed], marker="o", capsize=3, label=name

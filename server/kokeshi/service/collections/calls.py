@@ -7,20 +7,18 @@ from kokeshi.service.collection_types import (
     Alias,
     CollectionInfo,
     CollectionLimits,
-    Explanation,
-    Found,
     IngestBatch,
     Ingested,
     IngestOptions,
     ItemPage,
     NewItem,
     OnConflict,
-    SearchOptions,
-    SearchWords,
     StoredItem,
+    Tenant,
     Written,
 )
 from kokeshi.service.inputs import Input
+from kokeshi.service.search_types import Explanation, Found, SearchOptions, SearchWords
 from kokeshi.service.swaps import survives_swaps
 
 if TYPE_CHECKING:
@@ -186,6 +184,15 @@ class CollectionCalls:
     ) -> int:
         """Items that fit."""
         return await self._collections.keeping.count(collection, filter=filter, tenant=tenant)
+
+    async def list_tenants(self, collection: str) -> Sequence[Tenant]:
+        """Whose items a collection has, by name; tenants without items are left out.
+
+        Raises:
+            InvalidRequestError: there are more than `max_tenants`.
+            UnimplementedError: the store does not know their names.
+        """
+        return await self._collections.keeping.tenants(collection)
 
     async def delete_items(
         self,

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from kokeshi import index
 from kokeshi.errors import InvalidRequestError, UnimplementedError
-from kokeshi.service.collection_types import SearchMode, SearchOptions
+from kokeshi.service.search_types import SearchMode, SearchOptions
 
 
 class Chosen(Protocol):

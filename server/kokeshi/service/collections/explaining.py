@@ -10,15 +10,15 @@ from kokeshi import index
 from kokeshi.errors import InvalidRequestError, ItemNotFoundError
 from kokeshi.index.filters import ID, And, Equals
 from kokeshi.index.geometry import Geometry
-from kokeshi.service.collection_types import (
+from kokeshi.service.collections.ground import Ground
+from kokeshi.service.collections.searching import Search, Searching, route_of
+from kokeshi.service.search_types import (
     BlockScore,
     DimensionScore,
     Explanation,
     SearchOptions,
     Stage,
 )
-from kokeshi.service.collections.ground import Ground
-from kokeshi.service.collections.searching import Search, Searching, route_of
 from kokeshi.service.types import Input
 
 

@@ -13,6 +13,7 @@ from kokeshi.service.collection_types import (
     NewItem,
     OnConflict,
     StoredItem,
+    Tenant,
     Written,
 )
 from kokeshi.service.collections.ground import Ground
@@ -130,6 +131,17 @@ class Keeping:
         return await self._ground.call(
             lambda: self._ground.store.count(known, filter=wanted, tenant=tenant)
         )
+
+    async def tenants(self, name: str) -> Sequence[Tenant]:
+        """See `Service.list_tenants`."""
+        most = self._ground.collection_limits.max_tenants
+        known = (await self._ground.info(name)).spec.name
+        found = await self._ground.call(lambda: self._ground.store.tenants(known, limit=most + 1))
+        if len(found) > most:
+            raise InvalidRequestError(
+                f"at most {most} tenants are listed, collection {known!r} has more"
+            )
+        return [Tenant(tenant, count) for tenant, count in found.items()]
 
     async def delete(
         self,

@@ -39,7 +39,7 @@ class Naming:
             dimensions=output.dimensions,
             metric=output.metric,
             index=index_kind,  # type: ignore[arg-type]  # the store checks the word
-            durability=durability,  # type: ignore[arg-type]
+            durability=durability,  # type: ignore[arg-type]  # as above
         )
         return self._ground.told(await self._ground.call(lambda: self._create(spec)))
 

@@ -14,7 +14,7 @@ import orjson
 
 from kokeshi import index
 from kokeshi.errors import InvalidRequestError
-from kokeshi.service.collection_types import SearchOptions
+from kokeshi.service.search_types import SearchOptions
 
 MAX_TOKEN_CHARACTERS: Final = 4096
 DIGEST_BYTES: Final = 8

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from kokeshi import index
 from kokeshi.errors import InvalidRequestError
-from kokeshi.service.collection_types import Example, Examples, SearchOptions
 from kokeshi.service.collections.ground import Ground, given_vector
+from kokeshi.service.search_types import Example, Examples, SearchOptions
 from kokeshi.service.types import Input
 
 

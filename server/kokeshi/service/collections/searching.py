@@ -8,20 +8,13 @@ from kokeshi import index, metrics
 from kokeshi.errors import InvalidRequestError
 from kokeshi.index.filters import And, Exists, Filter, In, Not
 from kokeshi.service.classify import check_k
-from kokeshi.service.collection_types import (
-    Found,
-    Group,
-    Hit,
-    RecallEstimate,
-    Route,
-    SearchOptions,
-)
 from kokeshi.service.collections import shaping
 from kokeshi.service.collections.dials import Dials, check_dials, turned
 from kokeshi.service.collections.ground import Ground
 from kokeshi.service.collections.keeping import wanted_of
 from kokeshi.service.collections.pages import Place, fingerprint
 from kokeshi.service.collections.queries import Queries, given_queries, queries_of
+from kokeshi.service.search_types import Found, Group, Hit, RecallEstimate, Route, SearchOptions
 from kokeshi.service.types import Input
 
 K: Final = 10

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kokeshi import index
-from kokeshi.service.collection_types import Group, Hit
+from kokeshi.service.search_types import Group, Hit
 
 Value = str | int | float | bool
 SMALLEST_NORM: Final = 1e-30

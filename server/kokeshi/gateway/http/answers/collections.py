@@ -59,6 +59,19 @@ class CountItemsResponse(Answer):
     count: int
 
 
+class Tenant(Answer):
+    """Whose items there are, and how many; the name of nobody is empty."""
+
+    name: str
+    count: int
+
+
+class ListTenantsResponse(Answer):
+    """Answer of ListTenants, by name."""
+
+    tenants: list[Tenant]
+
+
 class ItemError(Answer):
     """Why an item of a batch was not stored."""
 

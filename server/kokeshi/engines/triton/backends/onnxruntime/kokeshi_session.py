@@ -51,7 +51,7 @@ def graph_path(folder: str, filename: str) -> str:
     return os.path.join(path, GRAPH) if os.path.isdir(path) else path
 
 
-def open_session(path: str, config: Config, kind: str, device: int) -> Any:  # noqa: ANN401
+def open_session(path: str, config: Config, kind: str, device: int) -> Any:  # noqa: ANN401 - onnxruntime is untyped
     """A session on an instance's device.
 
     Args:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import triton_python_backend_utils as triton  # type: ignore[import-not-found]
-from kokeshi_heartbeat import FOLDER_VARIABLE, Heartbeat  # type: ignore[import-not-found]
+import triton_python_backend_utils as triton  # type: ignore[import-not-found] # Triton's stub has it
+from kokeshi_heartbeat import FOLDER_VARIABLE, Heartbeat  # type: ignore[import-not-found] # lies beside this file
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -26,8 +26,8 @@ class TritonPythonModel:
         said = config.as_dict()
         if said["input"] and said["output"]:
             return config  # before ONNX Runtime is imported and the graph opened
-        from kokeshi_session import graph_path, open_session  # type: ignore[import-not-found]
-        from kokeshi_tensors import complete  # type: ignore[import-not-found]
+        from kokeshi_session import graph_path, open_session  # type: ignore[import-not-found] # as above
+        from kokeshi_tensors import complete  # type: ignore[import-not-found] # as above
 
         path = graph_path(triton.get_model_dir(), said["default_model_filename"])
         return complete(open_session(path, {}, "CPU", 0), config)
@@ -102,7 +102,7 @@ class TritonPythonModel:
             arrays[name] = _decoded(arrays[name])
         return arrays
 
-    def _run(self, inputs: Arrays, wanted: Any) -> dict[str, NDArray[Any]]:  # noqa: ANN401
+    def _run(self, inputs: Arrays, wanted: Any) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - names, as Triton gives them
         names = [name for name in self._outputs if name in wanted] or self._outputs
         return dict(zip(names, self._session.run(names, inputs), strict=True))
 

@@ -1,83 +1,27 @@
-"""Settings of the server and the command line, and where each value came from.
+"""The record of all settings."""
 
-A flag goes before an environment variable (`KOKESHI_` and the setting's name in capitals), that
-before the settings file (`--config`, `KOKESHI_CONFIG`, or `kokeshi.toml` in the working directory),
-that before the default. A name that is no setting is an error, not a silence.
-"""
-
-import os
-import tomllib
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
-from math import ceil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import Field, PrivateAttr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kokeshi.engines.triton.installation import default_folder
 from kokeshi.errors import SetupError
+from kokeshi.settings.cores import usable_cores
+from kokeshi.settings.kinds import Address, EngineName, Folder, Headers, Level, Names, StoreName
+from kokeshi.settings.sources import (
+    PREFIX,
+    explained,
+    file_of,
+    from_environment,
+    from_file,
+    named,
+)
 
-PREFIX: Final = "KOKESHI_"
-CONFIG_VARIABLE: Final = "KOKESHI_CONFIG"
-CONFIG_FILE: Final = "kokeshi.toml"
-# Of control group version 2, as a container sees its own: quota and period, or "max".
-CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
-MAX_PORT: Final = 65_535
 SECRETS: Final = ("store_token",)
-STORE_SCHEMES: Final = ("milvus", "milvuss", "qdrant", "qdrants")  # the longer ones with TLS
-
-
-def _address(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not (host and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT):
-        raise ValueError("expected host:port")
-    return value
-
-
-def _engine(value: str) -> str:
-    if value not in {"embedded", "triton"} and not value.startswith(("triton://", "tritons://")):
-        raise ValueError("expected embedded, triton or triton://host:port")
-    return value
-
-
-def _store(value: str) -> str:
-    scheme, given, host = value.partition("://")
-    if value != "embedded" and not (given and scheme in STORE_SCHEMES and host):
-        raise ValueError("expected embedded, milvus://host:port or qdrant://host:port")
-    return value
-
-
-def _names(value: str) -> str:
-    if value and not all(name.strip() for name in value.split(",")):
-        raise ValueError("expected names with commas between them")
-    return value
-
-
-def _headers(value: str) -> str:
-    pairs = [pair.partition("=") for pair in value.split(",")] if value else []
-    if not all(name.strip() and equals for name, equals, _ in pairs):
-        raise ValueError("expected name=value, with commas between several")
-    return value
-
-
-Address = Annotated[str, AfterValidator(_address)]
-StoreName = Annotated[str, AfterValidator(_store)]
-EngineName = Annotated[str, AfterValidator(_engine)]
-Names = Annotated[str, AfterValidator(_names)]
-Headers = Annotated[str, AfterValidator(_headers)]
-Folder = Annotated[Path, AfterValidator(Path.expanduser)]
-Level = Annotated[
-    Literal["DEBUG", "INFO", "WARNING", "ERROR"],
-    BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
-]
 
 
 class Settings(BaseSettings):
@@ -213,6 +157,9 @@ class Settings(BaseSettings):
     max_rounds: int = Field(
         8, gt=0, description="Searches that one query may take to fill its groups."
     )
+    max_tenants: int = Field(
+        10_000, gt=0, description="Tenants of a collection that one call may list."
+    )
     store_threads: int = Field(
         16,
         gt=0,
@@ -303,21 +250,21 @@ class Settings(BaseSettings):
         Raises:
             SetupError: a name is unknown, a value is not of its kind, or the file cannot be read.
         """
-        file = _file(config)
+        file = file_of(config)
         layers = {  # the best last
-            f"file {file}": _from_file(file) if file else {},
-            "environment": _from_environment(cls),
+            f"file {file}": from_file(file, cls.model_fields) if file else {},
+            "environment": from_environment(cls),
             "flag": {name: value for name, value in (flags or {}).items() if value is not None},
         }
         values: dict[str, Any] = {}
         sources = dict.fromkeys(cls.model_fields, "default")
         for source, layer in layers.items():
             values |= layer
-            sources |= {name: _named(source, name) for name in layer}
+            sources |= {name: named(source, name) for name in layer}
         try:
             settings = cls(**values)
         except ValidationError as error:
-            raise SetupError(_explained(error, values, sources)) from None
+            raise SetupError(explained(error, values, sources)) from None
         settings._sources = sources
         return settings
 
@@ -350,81 +297,3 @@ class Settings(BaseSettings):
     def image_threads(self) -> int:
         """`decode_threads`, or the cores that this process may use."""
         return self.decode_threads or usable_cores()
-
-
-def usable_cores(cpu_max: Path = CPU_MAX) -> int:
-    """Cores that this process may use: its affinity, and its control group's quota rounded up."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    try:
-        quota, period = cpu_max.read_text().split()
-    except (OSError, ValueError):  # no control group of version 2
-        return cores
-    return cores if quota == "max" else min(cores, ceil(int(quota) / int(period)))
-
-
-def flag_of(name: str) -> str:
-    """The flag of a setting."""
-    return "--" + name.replace("_", "-")
-
-
-def variable_of(name: str) -> str:
-    """The environment variable of a setting."""
-    return PREFIX + name.upper()
-
-
-def _named(source: str, name: str) -> str:
-    match source:
-        case "flag":
-            return f"flag {flag_of(name)}"
-        case "environment":
-            return f"environment {variable_of(name)}"
-    return source
-
-
-def _file(config: Path | None) -> Path | None:
-    named = config or os.environ.get(CONFIG_VARIABLE)
-    if named:
-        return Path(named)
-    return Path(CONFIG_FILE) if Path(CONFIG_FILE).is_file() else None
-
-
-def _from_file(file: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SetupError(f"settings file {str(file)!r} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise SetupError(f"settings file {str(file)!r} is not TOML: {error}") from None
-    _refuse_unknown(values, Settings.model_fields, f"settings file {str(file)!r}")
-    return values
-
-
-def _from_environment(settings: type[Settings]) -> dict[str, Any]:
-    given = [name for name in os.environ if name.startswith(PREFIX)]
-    known = [CONFIG_VARIABLE, *map(variable_of, settings.model_fields)]
-    _refuse_unknown(given, known, "the environment")
-    return EnvSettingsSource(settings)()
-
-
-def _refuse_unknown(given: Iterable[str], known: Iterable[str], place: str) -> None:
-    known = list(known)
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, n=2)
-            hint = f"; did you mean {' or '.join(map(repr, near))}" if near else ""
-            raise SetupError(f"{place} holds {name!r}, which is no setting{hint}")
-
-
-def _explained(
-    error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]
-) -> str:
-    complaints = []
-    for detail in error.errors():
-        name = str(detail["loc"][0])
-        reason = detail["msg"].removeprefix("Value error, ")
-        complaints.append(
-            f"setting {name!r} ({sources[name]}) cannot be {values[name]!r}: "
-            f"{reason[0].lower()}{reason[1:]}"
-        )
-    return "; ".join(complaints)
