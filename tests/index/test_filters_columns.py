@@ -26,6 +26,7 @@ from kokeshi.index.filters import (
     json_of,
     matches,
 )
+from kokeshi.index.filters.columns import RECENT_ROWS
 from kokeshi.index.filters.geo import EARTH_RADIUS_M
 from kokeshi.index.filters.matching import distance_m
 
@@ -163,7 +164,9 @@ def test_grown_joined_cut_and_reread_columns_agree_with_the_oracle(seed, monkeyp
     at = 0
     while at < len(records):
         size = rng.choice([1, 1, 2, 7, 30])
-        views.append((min(at + size, len(records)), grower.append(records[at : at + size])))
+        batch = records[at : at + size]
+        grown = grower.append(batch) if rng.random() < 0.5 else grower.extend(Columns.of(batch))
+        views.append((at + len(batch), grown))
         at += size
     whole = views[-1][1]
     order = rng.sample(range(120), 50)
@@ -245,6 +248,22 @@ def test_views_handed_out_earlier_never_change():
             assert view.mask(Exists("number")).all()
             assert view.mask(Range("number", least=count - 1)).nonzero()[0].tolist() == [count - 1]
     assert len(views[-1].tables) < 12
+
+
+def test_many_batches_leave_few_tables_beside_one_another():
+    grower = ColumnsGrower()
+    most = 0
+    for batch in range(200):
+        columns = grower.extend(Columns.of([(f"{batch}.{i}", "", "", b"{}") for i in range(3)]))
+        most = max(most, len(columns.tables))
+        assert len(columns) == 3 * (batch + 1)
+    assert most <= 3 * 4  # up to three tables of each of the sizes 3, 12, 48 and 192 rows
+
+
+def test_rows_become_columns_ahead_of_time_only_where_they_are_many():
+    records = [(str(i), "", "", b"{}") for i in range(RECENT_ROWS)]
+    assert Columns.ready(records[1:]) == records[1:]
+    assert len(Columns.ready(records).settled) == 1
 
 
 def test_a_mask_is_the_callers_to_change():

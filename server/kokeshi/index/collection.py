@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 from kokeshi.errors import UnavailableError
-from kokeshi.index.filters import Record
+from kokeshi.index.filters import Columns, Record
 from kokeshi.index.forms import Form
 from kokeshi.index.geometry import Block, Geometry, Rows
 from kokeshi.index.kernels import Codes, encode
@@ -101,7 +101,7 @@ class Collection:
         seq: int,
         block: Block | None,
         codes: Codes | None,
-        records: Sequence[Record],
+        said: Columns | Sequence[Record],
         removed: Rows,
     ) -> None:
         """Publishes a committed write.
@@ -110,13 +110,13 @@ class Collection:
             seq: of the write.
             block: new rows; None: there are none.
             codes: what `encoded` made of them.
-            records: what `Grower.append` wants with them.
+            said: what `Grower.append` wants with them.
             removed: rows that are gone.
         """
         with self._changing:
             now = self._without(removed)
             if block is not None and len(block):
-                now = self._with(now, block, codes, records, seq)
+                now = self._with(now, block, codes, said, seq)
             self._snapshot = replace(now, seq=seq)
             self._changing.notify_all()
 
@@ -224,14 +224,14 @@ class Collection:
         now: Snapshot,
         block: Block,
         codes: Codes | None,
-        records: Sequence[Record],
+        said: Columns | Sequence[Record],
         seq: int,
     ) -> Snapshot:
         """Appends; seals the last segment where it is full, or would not hold the rows."""
         sealed = now.sealed
         if len(self._grower.segment) and self._overflows(len(block)):
             sealed, self._grower = (*sealed, self._grower.segment), self._new_grower(now.seq)
-        segment = self._grower.append(block, codes, records, seq)
+        segment = self._grower.append(block, codes, said, seq)
         if len(segment) >= self.tuning.segment_rows:
             sealed, self._grower = (*sealed, segment), self._new_grower(seq)
         return replace(now, segments=(*sealed, self._grower.segment))

@@ -5,7 +5,6 @@ one of its head (all but the vector), so that metadata can be read and trusted w
 one of its vector that runs on from the head's, so that a vector cannot pass for another row's.
 """
 
-import hashlib
 import struct
 import zlib
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ import orjson
 
 from kokeshi.index.store import CollectionSpec, Item, Vector
 
-# Columns of `read_head`, and of `read_row` after them.
 # What a flipped bit in a row's own description of its columns leads to.
 _OF_ANOTHER_TYPE: Final = (AttributeError, TypeError, struct.error)
+# Columns of `read_head`, and of `read_row` after them.
 HEAD_COLUMNS: Final = "i.row, i.collection, i.seq, i.crc, i.tenant, i.id, i.origin, i.metadata"
 ROW_COLUMNS: Final = f"{HEAD_COLUMNS}, v.crc, v.vector"
 
@@ -31,24 +30,6 @@ _STATE: Final = struct.Struct("<qqqq")
 
 class DamagedRowError(Exception):
     """A row of the database is not what was written; its collection must not be served."""
-
-
-class NewRow(NamedTuple):
-    """An item on its way into the database.
-
-    Attributes:
-        metadata: JSON.
-        vector: float32, little-endian, a view of what was given.
-        head_crc: covers id, origin and metadata.
-        vector_crc: covers the vector.
-    """
-
-    id: str
-    metadata: bytes
-    vector: memoryview
-    origin: str
-    head_crc: int
-    vector_crc: int
 
 
 class RowHead(NamedTuple):
@@ -81,23 +62,6 @@ class StoredRow(NamedTuple):
         """The item of this row."""
         vector = self.vector if with_vector else None
         return Item(self.id, vector, orjson.loads(self.metadata), self.seq, self.origin)
-
-
-def new_rows(
-    ids: Sequence[str], metadata: Sequence[bytes], origins: Sequence[str], vectors: Vector
-) -> list[NewRow]:
-    """Rows for items; `vectors` is (n, dim) float32, `origins` as `Item` has them.
-
-    The rows share the memory of `vectors`, which must stay as it is until they are written: a copy
-    of a batch costs as much as its checksums and its inserts together, in fresh pages of memory.
-    """
-    whole = np.ascontiguousarray(vectors, dtype="<f4").reshape(-1).view(np.uint8).data
-    size = len(whole) // len(ids)
-    blobs = [whole[start : start + size] for start in range(0, len(whole), size)]
-    return [
-        NewRow(name, said, blob, origin, crc_of_head(name, origin, said), zlib.crc32(blob))
-        for name, said, blob, origin in zip(ids, metadata, blobs, origins, strict=True)
-    ]
 
 
 def seal_head(content_crc: int, collection: int, row: int, seq: int, tenant: bytes) -> int:
@@ -146,20 +110,6 @@ def read_row(values: Sequence[Any]) -> StoredRow:
         raise DamagedRowError(f"the checksum of the vector of row {head.row} does not match")
     vector = np.frombuffer(blob, dtype="<f4").astype(np.float32, copy=False)
     return StoredRow(*head, vector)
-
-
-def digest(rows: Sequence[NewRow]) -> bytes:
-    """Fingerprint of a batch, by which a retry is told from another request."""
-    state = hashlib.blake2b(digest_size=16)
-    parts: list[bytes | memoryview] = []
-    for row in rows:
-        parts += row.id.encode(), row.metadata, row.vector
-    if any(row.origin for row in rows):  # left out otherwise: older databases hold such digests
-        parts += [row.origin.encode() for row in rows]
-    for part in parts:
-        state.update(struct.pack("<q", len(part)))
-        state.update(part)
-    return state.digest()
 
 
 def encode_spec(spec: CollectionSpec) -> bytes:

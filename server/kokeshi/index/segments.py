@@ -122,14 +122,14 @@ class Grower:
         self.segment = self._shown(Columns.empty(), None, seq)
 
     def append(
-        self, block: Block, codes: Codes | None, records: Sequence[Record], seq: int
+        self, block: Block, codes: Codes | None, said: Columns | Sequence[Record], seq: int
     ) -> Segment:
         """Adds rows, returns the segment of all of them.
 
         Args:
             block: the rows, newer than those that it holds.
             codes: their codes, as wide as all others; None where none are kept.
-            records: id, tenant, origin and metadata of each.
+            said: id, tenant, origin and metadata of each, or columns of these.
             seq: the write that made them.
         """
         live = self.segment.live
@@ -140,13 +140,18 @@ class Grower:
         self._size = end
         if live is not None:
             live = np.concatenate([live, np.ones(len(block), np.bool_)])
-        self.segment = self._shown(self._columns.append(records), live, seq)
+        self.segment = self._shown(self._described(said), live, seq)
         return self.segment
 
     def delete(self, rows: Rows) -> Segment:
         """Marks rows as dead, returns the segment."""
         self.segment = self.segment.without(rows)
         return self.segment
+
+    def _described(self, said: Columns | Sequence[Record]) -> Columns:
+        if isinstance(said, Columns):
+            return self._columns.extend(said)
+        return self._columns.append(said)
 
     def _grow(self, rows: int) -> None:
         old_block, old_codes = self._view(self._size)

@@ -19,16 +19,10 @@ from kokeshi.errors import (
     CollectionNotFoundError,
     InvalidRequestError,
 )
+from kokeshi.index.incoming import NewRows, insert
 from kokeshi.index.migration import STEPS, discard_old, migrate
 from kokeshi.index.reads import ROW_BITS, Ids, Reads, StoredCollection, json_of, row_span
-from kokeshi.index.rows import (
-    DamagedRowError,
-    NewRow,
-    encode_spec,
-    seal_head,
-    seal_state,
-    seal_vector,
-)
+from kokeshi.index.rows import DamagedRowError, encode_spec, seal_state
 from kokeshi.index.schema import (
     CHECK_BYTES,
     DATABASE,
@@ -182,7 +176,7 @@ class Truth(Reads):
     def upsert(
         self,
         collection: int,
-        rows: Sequence[NewRow],
+        rows: NewRows,
         *,
         add_only: bool,
         tenant: str = NO_TENANT,
@@ -193,13 +187,13 @@ class Truth(Reads):
             AlreadyExistsError: `add_only`, and an id exists.
             CollectionNotFoundError: the collection was dropped.
         """
-        old = self._live(collection, tenant, [row.id for row in rows])
+        old = self._live(collection, tenant, rows.ids)
         if old and add_only:
             raise AlreadyExistsError(f"item {old[0][1]!r} exists")
         state = self._counters(collection)
         seq, first = state.seq + 1, state.last_row + 1
         removed = self._remove([row for row, _ in old])
-        self._insert(collection, seq, first, rows, tenant)
+        insert(self.writing, rows, collection=collection, seq=seq, first=first, tenant=tenant)
         last, live = state.last_row + len(rows), state.rows + len(rows) - len(removed)
         self._store(collection, _Counters(state.crc, seq, last, live))
         numbers = np.arange(first, last + 1, dtype=np.int64)
@@ -224,30 +218,6 @@ class Truth(Reads):
         left = state.rows - len(removed)
         self._store(collection, _Counters(state.crc, state.seq + 1, state.last_row, left))
         return Written(state.seq + 1, len(removed), np.empty(0, np.int64), removed)
-
-    def _insert(
-        self, collection: int, seq: int, first: int, rows: Sequence[NewRow], tenant: str
-    ) -> None:
-        # whole lists at a time: this is the thread that every write waits for
-        tag, numbers = tenant.encode(), range(first, first + len(rows))
-        crcs = [
-            seal_head(row.head_crc, collection, number, seq, tag)
-            for number, row in zip(numbers, rows, strict=True)
-        ]
-        heads = [
-            (number, collection, seq, crc, tenant, row.id, row.origin, row.metadata)
-            for number, crc, row in zip(numbers, crcs, rows, strict=True)
-        ]
-        vectors = [
-            (number, seal_vector(row.vector_crc, crc), row.vector)
-            for number, crc, row in zip(numbers, crcs, rows, strict=True)
-        ]
-        self.writing.executemany(
-            "INSERT INTO items (row, collection, seq, crc, tenant, id, origin, metadata)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            heads,
-        )
-        self.writing.executemany("INSERT INTO vectors (row, crc, vector) VALUES (?, ?, ?)", vectors)
 
     def _live(self, collection: int, tenant: str, ids: Sequence[str]) -> list[tuple[int, str]]:
         return self.writing.execute(

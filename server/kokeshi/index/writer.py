@@ -86,6 +86,16 @@ class Writer:
             OverloadedError: the queue or the disk is full.
             UnavailableError: the disk failed, or the store is closing.
         """
+        self.start(job)
+        return job.outcome.result()
+
+    def start(self, job: Job) -> None:
+        """Queues a job, whose outcome will tell how it went.
+
+        Raises:
+            OverloadedError: the queue is full.
+            UnavailableError: the disk failed, or the store is closing.
+        """
         with self._closing:
             if self._refusal:
                 raise UnavailableError(self._refusal)
@@ -93,7 +103,6 @@ class Writer:
                 self._jobs.put_nowait(job)
             except queue.Full as error:
                 raise OverloadedError("too many writes are waiting") from error
-        return job.outcome.result()
 
     def close(self) -> None:
         """Finishes the jobs that wait, then stops."""
@@ -164,7 +173,7 @@ class Writer:
         self._connection.execute(f"PRAGMA synchronous = {level}")
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._attempt(job) for job in group]
+            outcomes = [self._attempt(job, is_alone=len(group) == 1) for job in group]
             crash_point("writer.before_commit")
             self._connection.execute("COMMIT")
             crash_point("writer.after_commit")
@@ -179,16 +188,19 @@ class Writer:
                 job.publish(outcome)
         return outcomes
 
-    def _attempt(self, job: Job) -> Any:  # noqa: ANN401 - whatever the job returns
-        self._connection.execute("SAVEPOINT job")
+    def _attempt(self, job: Job, *, is_alone: bool) -> Any:  # noqa: ANN401 - whatever the job returns
+        # SQLite copies every page that changes after a savepoint: a job that is alone needs none
+        if not is_alone:
+            self._connection.execute("SAVEPOINT job")
         try:
             outcome = job.work()
         except apsw.Error:
             raise  # it may have ended the transaction: nothing of the group can be kept
         except Exception as refusal:
-            self._connection.execute("ROLLBACK TO job")
+            self._connection.execute("ROLLBACK; BEGIN" if is_alone else "ROLLBACK TO job")
             outcome = refusal
-        self._connection.execute("RELEASE job")
+        if not is_alone:
+            self._connection.execute("RELEASE job")
         return outcome
 
     def _failure(self, error: Exception) -> Exception:

@@ -1,45 +1,87 @@
 """Writes on their way: checked and prepared by the caller's thread, carried out by the writer's."""
 
-import functools
+import contextlib
+import itertools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
+import orjson
 
 from kokeshi.index import checks, listing
 from kokeshi.index.builder import Builder
 from kokeshi.index.collection import Collection
-from kokeshi.index.filters import Filter, Record
+from kokeshi.index.filters import Columns, Filter, Record
+from kokeshi.index.filters.gathering import parse
 from kokeshi.index.geometry import Block
+from kokeshi.index.incoming import NewRows, digest, new_rows
 from kokeshi.index.kernels import Codes
-from kokeshi.index.rows import NewRow, digest, new_rows
-from kokeshi.index.store import Item, Receipt
+from kokeshi.index.store import Item, Receipt, Vector
 from kokeshi.index.truth import Truth, Written
 from kokeshi.index.tuning import Tuning
 from kokeshi.index.writer import Job, Writer
+
+# Fewer rows are prepared before the writer is told of them: two threads that take turns every few
+# microseconds are slower than one after the other.
+BESIDE_ROWS: Final = 128
 
 Work = Callable[[], Written]
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Items that passed every check, as the database, the index and the columns want them."""
+class Prepared:
+    """Rows of a batch as searches want them; their numbers are not known yet."""
 
-    tenant: str
-    rows: list[NewRow]
     block: Block
     codes: Codes | None
-    records: list[Record]
+    said: Columns | Sequence[Record]
 
-    def show(self, collection: Collection, written: Written) -> None:
+
+class Batch:
+    """Items that passed every check.
+
+    Args:
+        collection: that they are written to.
+        rows: as the database wants them.
+        vectors: (n, dim) float32, as they were given.
+        tenant: whose they are.
+    """
+
+    def __init__(self, collection: Collection, rows: NewRows, vectors: Vector, tenant: str) -> None:
+        self.rows = rows
+        self.tenant = tenant
+        self._collection = collection
+        self._vectors = vectors
+        self._preparing = threading.Lock()
+        self._prepared: Prepared | None = None
+
+    def prepare(self) -> Prepared:
+        """Makes what searches want, in the thread that asks first."""
+        with self._preparing:
+            if self._prepared is None:
+                numbers = np.zeros(len(self.rows), np.int64)
+                block = self._collection.geometry.block(numbers, self._vectors)
+                codes = self._collection.encoded(block)
+                self._prepared = Prepared(block, codes, Columns.ready(self._records()))
+            return self._prepared
+
+    def show(self, written: Written) -> None:
         """Publishes the batch once it is committed."""
-        if not written.is_replay:
-            added = replace(self.block, rows=written.rows)
-            collection.apply(written.seq, added, self.codes, self.records, written.removed)
+        if written.is_replay:
+            return
+        ready = self.prepare()
+        added = replace(ready.block, rows=written.rows)
+        self._collection.apply(written.seq, added, ready.codes, ready.said, written.removed)
+
+    def _records(self) -> list[Record]:
+        rows, owners = self.rows, itertools.repeat(self.tenant)
+        return list(zip(rows.ids, owners, rows.origins, rows.metadata, strict=False))
 
 
 def batch_of(collection: Collection, items: Sequence[Item], tenant: str) -> Batch:
-    """Checks and prepares items.
+    """Checks items.
 
     Raises:
         InvalidRequestError: one of them can never be right.
@@ -49,11 +91,19 @@ def batch_of(collection: Collection, items: Sequence[Item], tenant: str) -> Batc
     checks.check_ids(ids)
     checks.check_origins(items)
     vectors = checks.stack_vectors(collection.spec, items)
-    metadata = [checks.encode_metadata(item.id, item.metadata) for item in items]
-    rows = new_rows(ids, metadata, [item.origin for item in items], vectors)
-    block = collection.geometry.block(np.zeros(len(rows), np.int64), vectors)
-    records = [(row.id, tenant, row.origin, row.metadata) for row in rows]
-    return Batch(tenant, rows, block, collection.encoded(block), records)
+    rows = new_rows(ids, _encoded(items), [item.origin for item in items], vectors)
+    return Batch(collection, rows, vectors, tenant)
+
+
+def _encoded(items: Sequence[Item]) -> list[bytes]:
+    """Metadata as `checks.encode_metadata` makes it, looked at all at once where that will do."""
+    given = [item.metadata for item in items]
+    if set(map(type, given)) == {dict}:
+        with contextlib.suppress(TypeError):  # of what is no JSON, which is refused below
+            encoded = list(map(orjson.dumps, given))
+            if max(map(len, encoded)) <= checks.MAX_METADATA_BYTES and parse(encoded) == given:
+                return encoded
+    return [checks.encode_metadata(item.id, item.metadata) for item in items]
 
 
 class Writing:
@@ -83,16 +133,19 @@ class Writing:
     ) -> Receipt:
         """See `Store.upsert`."""
         batch = batch_of(collection, items, tenant)
+        if len(items) < BESIDE_ROWS:
+            batch.prepare()
 
         def work() -> Written:
-            return self._truth.upsert(
+            written = self._truth.upsert(
                 collection.number, batch.rows, add_only=add_only, tenant=tenant
             )
+            batch.prepare()  # what cannot be shown to searches must not be committed
+            return written
 
         if request_id is not None:
             work = self._once(collection.number, batch, request_id, work)
-        publish = functools.partial(batch.show, collection)
-        return self._write(collection, work, publish, len(batch.rows))
+        return self._write(collection, work, batch.show, len(batch.rows), batch.prepare)
 
     def delete(
         self,
@@ -137,8 +190,15 @@ class Writing:
         work: Work,
         publish: Callable[[Written], None],
         rows: int,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Receipt:
         is_fsynced = collection.spec.durability == "fsync"
-        written: Written = self._writer.run(Job(work, publish, rows, is_fsynced))
+        job = Job(work, publish, rows, is_fsynced)
+        self._writer.start(job)
+        if meanwhile is not None:
+            # the job does by itself what failed here, and its outcome tells how that went
+            with contextlib.suppress(Exception):
+                meanwhile()
+        written: Written = job.outcome.result()
         self._builder.consider(collection)
         return Receipt(written.seq, written.count, is_fsynced)

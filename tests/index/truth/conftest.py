@@ -8,7 +8,7 @@ import apsw
 import numpy as np
 import pytest
 
-from kokeshi.index.rows import new_rows
+from kokeshi.index.incoming import new_rows
 from kokeshi.index.store import CollectionSpec
 from kokeshi.index.truth import Truth
 from kokeshi.index.writer import Job, Writer

@@ -1,5 +1,7 @@
 """Rows of the database: tenants, numbers that never come back, walks and their checks."""
 
+import functools
+import random
 import threading
 
 import apsw
@@ -7,8 +9,10 @@ import numpy as np
 import pytest
 
 from kokeshi.errors import AlreadyExistsError, CollectionNotFoundError, InvalidRequestError
+from kokeshi.index.incoming import digest, new_rows
 from kokeshi.index.reads import row_span
-from kokeshi.index.rows import DamagedRowError, digest, new_rows
+from kokeshi.index.rows import DamagedRowError
+from kokeshi.index.writer import Job
 
 
 def test_an_id_is_unique_in_a_tenant_and_free_in_the_others(home):
@@ -102,19 +106,57 @@ def test_newer_rows_are_those_of_later_writes(home):
 
 def test_the_origin_of_an_item_is_kept_and_checked(home, number):
     faces = home.create()
-    (row,) = new_rows(["a"], [b"{}"], ["fedcba9876543210"], number(1)[None])
-    (plain,) = new_rows(["a"], [b"{}"], [""], number(1)[None])
-    home.run(lambda: home.truth.upsert(faces, [row], add_only=False))
+    rows = new_rows(["a"], [b"{}"], ["fedcba9876543210"], number(1)[None])
+    plain = new_rows(["a"], [b"{}"], [""], number(1)[None])
+    home.run(lambda: home.truth.upsert(faces, rows, add_only=False))
     assert home.truth.by_ids(faces, ["a"])["a"].item(with_vector=False).origin == (
         "fedcba9876543210"
     )
-    assert digest([row]) != digest([plain])
+    assert digest(rows) != digest(plain)
     database = apsw.Connection(str(home.path))
     database.execute("UPDATE items SET origin = ''")
     database.close()
     for read in (home.truth.by_ids, home.truth.heads_by_ids):
         with pytest.raises(DamagedRowError, match="checksum"):
             read(faces, ["a"])
+
+
+def test_rows_of_one_write_keep_what_they_say_whatever_their_neighbours_say(home):
+    faces = home.create()
+    rng = random.Random(5)
+    ids = [rng.choice(["a", "ünï", "日本", "x" * 256])[: 256 - 4] + f"{n}" for n in range(300)]
+    said = [b'{"n":%d,"text":"%s"}' % (n, b"x" * rng.choice([0, 1, 5000])) for n in range(300)]
+    origins = [rng.choice(["", "", "fedcba9876543210"]) for _ in range(300)]
+    vectors = np.random.default_rng(5).standard_normal((300, 8)).astype(np.float32)
+    rows = new_rows(ids, said, origins, vectors)
+    home.run(lambda: home.truth.upsert(faces, rows, add_only=False, tenant="shop"))
+    found = home.truth.by_ids(faces, ids, tenant="shop")
+    told = [(found[i].metadata, found[i].origin, found[i].vector.tobytes()) for i in ids]
+    assert told == list(zip(said, origins, map(np.ndarray.tobytes, vectors), strict=True))
+    assert [found[i].row for i in ids] == sorted(row.row for row in found.values())
+
+
+@pytest.mark.parametrize("companions", [0, 2], ids=["alone", "in a group"])
+def test_a_write_that_is_refused_half_way_leaves_nothing(home, number, companions):
+    faces = home.create()
+    rows = new_rows(["a", "b"], [b"{}"] * 2, [""] * 2, np.stack([number(1), number(2)]))
+
+    def refused():
+        home.truth.upsert(faces, rows, add_only=False)
+        raise InvalidRequestError("after all its rows")
+
+    jobs = [Job(refused, lambda _: None, 2, is_fsynced=True)]
+    for n in range(companions):
+        work = functools.partial(home.truth.delete, faces, [f"id{n}"])
+        jobs.insert(n, Job(work, lambda _: None, 1, is_fsynced=True))
+    home.put(faces, range(companions + 1))
+    with home.writer.gate:  # they wait together, unless the writer has the first of them already
+        for job in jobs:
+            home.writer.start(job)
+    outcomes = [job.outcome.exception() for job in jobs]
+    assert [type(outcome) for outcome in outcomes if outcome] == [InvalidRequestError]
+    assert {name for _, name in home.all_of(faces)} == {f"id{companions}"}
+    assert home.put(faces, [7]).seq == companions + 2, "a refused write takes no number"
 
 
 def test_a_damaged_vector_is_no_hindrance_to_its_metadata(home):

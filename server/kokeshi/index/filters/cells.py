@@ -79,7 +79,7 @@ class Cells:
 
 def is_value(array: Array) -> Mask:
     """Where a dense array holds a value and not the mark of none."""
-    present: Mask = array == array if array.dtype.kind == "f" else array != 0  # noqa: PLR0124
+    present: Mask = array == array if array.dtype.kind == "f" else array != 0  # noqa: PLR0124 - NaN alone differs from itself
     return present
 
 

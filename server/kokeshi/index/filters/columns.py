@@ -17,9 +17,9 @@ from kokeshi.index.filters.table import Record, Table
 # So few rows are held as they came, and become columns when they are asked: the fixed cost of a
 # table is that of as many rows.
 RECENT_ROWS: Final = 256
-# A table is joined with the one before it while that one is not this much larger: so each row is
-# copied about once for each doubling, and few tables stand beside one another.
-GROWTH: Final = 2
+# Tables of about one size are joined when there are this many: so each row is copied about once for
+# each time that a segment grows fourfold, and few tables stand beside one another.
+FAN_IN: Final = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +55,15 @@ class Columns:
         return cls((Table.of(records),) if records else ())
 
     @classmethod
+    def ready(cls, records: Sequence[Record]) -> "Self | Sequence[Record]":
+        """Columns of rows, or the rows themselves where they are too few to be worth columns."""
+        return cls.of(records) if len(records) >= RECENT_ROWS else records
+
+    @classmethod
     def joined(cls, parts: "Sequence[Columns]") -> Self:
         """Rows of parts one after another, laid out as one table."""
         tables = [table for part in parts for table in part.tables if len(table)]
-        if len(tables) < 2:  # noqa: PLR2004
+        if len(tables) < 2:  # noqa: PLR2004 - one is joined already
             return cls(tuple(tables))
         return cls((tables_of.joined(tables),))
 
@@ -123,20 +128,38 @@ class ColumnsGrower:
         self._recent = columns.recent
 
     def append(self, records: Sequence[Record]) -> Columns:
-        """Appends rows, and hands out all of them."""
+        """Appends rows as they came, and hands out all of them."""
         self._recent = (*self._recent, *records)
         if len(self._recent) >= RECENT_ROWS:
-            self._settle(Table.of(self._recent))
-            self._recent = ()
+            self._settle_recent()
+        return self._all()
+
+    def extend(self, columns: Columns) -> Columns:
+        """Appends rows that have columns already, and hands out all of them."""
+        self._settle_recent()
+        for table in columns.tables:
+            self._settle(table)
+        return self._all()
+
+    def _all(self) -> Columns:
         return Columns(tuple(self._settled), self._recent)
 
+    def _settle_recent(self) -> None:
+        if self._recent:
+            self._settle(Table.of(self._recent))
+            self._recent = ()
+
     def _settle(self, newest: Table) -> None:
-        # all that are small enough at once: a table is copied once, not once for each of them
-        run, size = [newest], len(newest)
-        while self._settled and len(self._settled[-1]) < GROWTH * size:
-            run.insert(0, self._settled.pop())
-            size += len(run[0])
-        self._settled.append(tables_of.joined(run) if run[1:] else newest)
+        self._settled.append(newest)
+        first, after = len(self._settled) - 1, 0
+        for place in reversed(range(len(self._settled))):
+            size = len(self._settled[place])
+            if size * (FAN_IN - 1) <= after:
+                first = place
+            after += size
+        # all of them at once: a table is copied once, not once for each of the others
+        run = self._settled[first:]
+        self._settled[first:] = [tables_of.joined(run)] if run[1:] else run
 
 
 def _concatenated(masks: list[Mask]) -> Mask:

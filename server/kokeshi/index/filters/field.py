@@ -119,7 +119,7 @@ class Field:
     def _between(self, leaf: Range) -> Mask:
         bounds = (leaf.above, leaf.least, leaf.most, leaf.below)
         if any(isinstance(bound, str) for bound in bounds):
-            return self._coded(self.vocabulary.between(*bounds))  # type: ignore[arg-type]
+            return self._coded(self.vocabulary.between(*bounds))  # type: ignore[arg-type] # if one is a text, all are
         return self._hit(self.numbers, lambda data: in_range(data, leaf))
 
     def _numbered(self, values: Sequence[int | float]) -> Mask:

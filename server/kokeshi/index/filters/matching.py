@@ -98,7 +98,7 @@ def distance_m(asked: Within, place: tuple[float, float]) -> float:
     return 2 * EARTH_RADIUS_M * math.asin(math.sqrt(min(chord, 1.0)))
 
 
-def _in_range(leaf: Range, value: Any) -> bool:  # noqa: ANN401
+def _in_range(leaf: Range, value: Any) -> bool:  # noqa: ANN401 - any JSON value
     bounds = [
         bound for bound in (leaf.above, leaf.least, leaf.most, leaf.below) if bound is not None
     ]

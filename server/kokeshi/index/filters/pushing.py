@@ -88,6 +88,6 @@ def _any(asked: Or, parts: Sequence[Split]) -> Split:
 
 def _joint(terms: Sequence[Filter | None]) -> Filter | None:
     kept = tuple(term for term in terms if term is not None)
-    if len(kept) < 2:  # noqa: PLR2004
+    if len(kept) < 2:  # noqa: PLR2004 - And joins two or more
         return kept[0] if kept else None
     return And(kept)

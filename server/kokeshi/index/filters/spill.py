@@ -71,7 +71,7 @@ def listed(spill: Field) -> Entries:
     return rows.tolist(), _texts(spill, data)
 
 
-def _entries(path: str, cells: Cells | None, values_of: Any) -> Entries:  # noqa: ANN401
+def _entries(path: str, cells: Cells | None, values_of: Any) -> Entries:  # noqa: ANN401 - reads the cells' own arrays
     if cells is None:
         return [], []
     rows, data = cells.listed()
