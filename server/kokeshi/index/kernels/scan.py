@@ -98,10 +98,12 @@ def shortlists(
         return []
     # codes serve inner products alone: all else is compared in float32
     is_coded = are_coded(geometry.metric) and aims[0].line is None
-    found = _passes(geometry, parts, aims, k, coded=not is_coded)
-    if is_coded:
-        coded = best_codes(parts, np.stack([each.vector for each in aims]), k)
-        found = [best([one, other], k) for one, other in zip(found, coded, strict=True)]
+    if not is_coded:
+        return [_cut(chosen, k) for chosen in _passes(geometry, parts, aims, k)]
+    found = best_codes(parts, np.stack([each.vector for each in aims]), k)
+    if any(part.codes is None for part in parts):
+        plain = _passes(geometry, parts, aims, k, coded=False)
+        found = [best([one, other], k) for one, other in zip(plain, found, strict=True)]
     return [_cut(chosen, k) for chosen in found]
 
 
