@@ -13,8 +13,9 @@ from kokeshi.index.kernels.scores import UNIT_ROUNDOFF
 
 # In steps of the codes, most: half a one, and a little for the rounding of the step itself.
 CODE_ERROR: Final = 0.5001
-# Candidates times dimension: so few are compared in float64 at once, before a scan would begin.
-FEW_NUMBERS: Final = 65_536
+# Candidates times dimension: so few are compared in float64 at once, sooner than a float32 scan of
+# them leaves the last few.
+FEW_NUMBERS: Final = 262_144
 
 
 def settle(
