@@ -50,8 +50,13 @@ def _web(scheme: str) -> str:
 
 def _embedded(settings: Settings) -> "Store":
     from kokeshi.index import EmbeddedStore
+    from kokeshi.index.tuning import tuned
 
-    return EmbeddedStore(settings.data, allow_network_files=settings.allow_network_files)
+    return EmbeddedStore(
+        settings.data,
+        tuned(settings.store_tuning),
+        allow_network_files=settings.allow_network_files,
+    )
 
 
 def _milvus(url: str, settings: Settings) -> "Store":

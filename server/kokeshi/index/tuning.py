@@ -1,8 +1,12 @@
 """The thresholds of the embedded store, in one place."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 from kokeshi.index.gpu.limits import GpuLimits
+
+GPU: Final = "gpu."  # what names of `GpuLimits` begin with
+MAY_BE_ZERO: Final = frozenset({"gpu.rows"})
 
 
 @dataclass(frozen=True)
@@ -72,3 +76,40 @@ class Tuning:
     heads_bytes: int = 32 * 2**20
     requests_kept: int = 100_000
     gpu: GpuLimits = field(default_factory=GpuLimits)
+
+
+def tuned(text: str) -> Tuning:
+    """The defaults but for what is given as name=value, with commas between several.
+
+    Raises:
+        ValueError: a name is unknown, or a value is none that it can have.
+    """
+    values: dict[str, int | float] = {}
+    for pair in text.split(",") if text else []:
+        name, _, value = pair.strip().partition("=")
+        values[name] = _number(name, value)
+    own = {name: value for name, value in values.items() if not name.startswith(GPU)}
+    gpu = {name.removeprefix(GPU): values[name] for name in values.keys() - own.keys()}
+    return Tuning(**own, gpu=GpuLimits(**gpu))  # type: ignore[arg-type]  # `_number` has their types
+
+
+def _number(name: str, value: str) -> int | float:
+    kinds = {
+        one.name: type(getattr(Tuning, one.name)) for one in fields(Tuning) if one.name != "gpu"
+    }
+    kinds |= {GPU + one.name: type(getattr(GpuLimits, one.name)) for one in fields(GpuLimits)}
+    if name not in kinds:
+        raise ValueError(f"no threshold {name!r}, expected one of {', '.join(kinds)}")
+    kind = kinds[name]
+    least = 1 if kind is int and name not in MAY_BE_ZERO else 0
+    try:
+        number: int | float = kind(value)
+    except ValueError:
+        number = -1
+    if not least <= number < float("inf"):
+        raise ValueError(f"{name} must be {_words(kind)} of at least {least}, got {value!r}")
+    return number
+
+
+def _words(kind: type) -> str:
+    return "a whole number" if kind is int else "a number"

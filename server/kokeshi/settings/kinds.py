@@ -42,10 +42,19 @@ def _headers(value: str) -> str:
     return value
 
 
+def _tuning(value: str) -> str:
+    if value:
+        from kokeshi.index.tuning import tuned
+
+        tuned(value)
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 StoreName = Annotated[str, AfterValidator(_store)]
 EngineName = Annotated[str, AfterValidator(_engine)]
 Names = Annotated[str, AfterValidator(_names)]
+StoreTuning = Annotated[str, AfterValidator(_tuning)]
 Headers = Annotated[str, AfterValidator(_headers)]
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Level = Annotated[

@@ -11,7 +11,16 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from kokeshi.engines.triton.installation import default_folder
 from kokeshi.errors import SetupError
 from kokeshi.settings.cores import usable_cores
-from kokeshi.settings.kinds import Address, EngineName, Folder, Headers, Level, Names, StoreName
+from kokeshi.settings.kinds import (
+    Address,
+    EngineName,
+    Folder,
+    Headers,
+    Level,
+    Names,
+    StoreName,
+    StoreTuning,
+)
 from kokeshi.settings.sources import (
     PREFIX,
     explained,
@@ -51,6 +60,11 @@ class Settings(BaseSettings):
         default=False,
         description="Keep collections on a network file system, whose locks and fsyncs may not "
         "hold what they promise.",
+    )
+    store_tuning: StoreTuning = Field(
+        "",
+        description="Thresholds of the embedded store: name=value, with commas, such as "
+        "hnsw_rows=200000,gpu.memory_bytes=4294967296; an unknown name tells all of them.",
     )
     http: Address = Field(
         "127.0.0.1:8000", description="Address of the HTTP door; port 0 takes a free one."
