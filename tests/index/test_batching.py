@@ -177,6 +177,27 @@ def test_a_slow_search_does_not_hold_up_others(filled, vectors):
         fast.result(20)
 
 
+def test_who_comes_again_first_after_a_batch_waits_for_the_others(filled, vectors, monkeypatch):
+    monkeypatch.setattr("kokeshi.index.batching.PAUSE_SHARE", 1000.0)
+    gate = Gate(filled)
+    store = Batched(gate, max_pause_s=1.0)
+
+    def ask(i):
+        return store.search("faces", vectors[i : i + 1], SearchParams(), space=SPACE)
+
+    with ThreadPoolExecutor(3) as threads:
+        alone = threads.submit(ask, 0)
+        wait_for(lambda: gate.sizes == [1])
+        together = [threads.submit(ask, i) for i in (1, 2)]
+        wait_for(lambda: sum(map(len, store._lanes.values())) == 2)
+        gate.open.set()
+        assert all(one.result(20).hits for one in (alone, *together))
+        assert gate.sizes == [1, 2]
+        again = [threads.submit(ask, i) for i in (3, 4)]
+        assert all(one.result(20).hits for one in again)
+    assert gate.sizes == [1, 2, 2]
+
+
 def test_walks_go_by_themselves_and_so_many_at_once(tmp_path, clustered, fill, small_tuning):
     from kokeshi.index import EmbeddedStore
 

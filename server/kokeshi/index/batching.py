@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from kokeshi.index.store import Found, SearchParams, Store
 
 MAX_QUERIES: Final = 64  # a pass of the scans; longer batches only make the first ones wait
 PAUSE_SHARE: Final = 0.1  # of the time of the batch before
-MAX_PAUSE_S: Final = 0.002
+MAX_PAUSE_S: Final = 0.01
 # What is walked is walked query by query: one call would do on one core what two can do on two.
 WALKED: Final = frozenset({"hnsw", "ivf", "panorama"})
 
@@ -47,6 +47,15 @@ class _Call:
         self.is_leading = False
         self.pause_s = 0.0
         self.turn = threading.Event()
+
+
+class _Batch(NamedTuple):
+    """A batch that has ended."""
+
+    key: Hashable
+    calls: int
+    took_s: float
+    ended_s: float
 
 
 class Batched(PassingStore):
@@ -80,6 +89,7 @@ class Batched(PassingStore):
         self._walking = threading.BoundedSemaphore(walks or usable_cores())
         self._lock = threading.Lock()
         self._lanes: dict[Hashable, deque[_Call]] = {}
+        self._last = _Batch(None, 0, 0.0, 0.0)
         self._last_kinds: dict[tuple[Hashable, ...], str] = {}
 
     def search(
@@ -119,6 +129,7 @@ class Batched(PassingStore):
             if lane is None:
                 self._lanes[key] = deque()
                 call.is_leading = True
+                call.pause_s = self._pause_after(key)
             else:
                 lane.append(call)
         if lane is not None:
@@ -126,6 +137,14 @@ class Batched(PassingStore):
         if call.is_leading:
             self._lead(key, call, name, params, space)
         return _result(call)
+
+    def _pause_after(self, key: Hashable) -> float:
+        """Seconds that the first one who comes again after a batch waits for the others."""
+        last = self._last
+        is_over = time.perf_counter() - last.ended_s > self._max_pause_s
+        if last.key != key or last.calls == 1 or is_over:
+            return 0.0
+        return min(self._max_pause_s, PAUSE_SHARE * last.took_s)
 
     def _lead(
         self, key: Hashable, call: _Call, name: str, params: SearchParams, space: str
@@ -162,6 +181,7 @@ class Batched(PassingStore):
     def _hand_on(self, key: Hashable, batch: Sequence[_Call], took_s: float) -> None:
         """Lets the next batch begin, and tells the calls of this one."""
         with self._lock:
+            self._last = _Batch(key, len(batch), took_s, time.perf_counter())
             lane = self._lanes[key]
             following = lane.popleft() if lane else None
             if following is None:
