@@ -100,12 +100,12 @@ def _by_form(
         width = params.shortlist or max(tuning.lists_rows, tuning.lists_per_k * params.k)
         return Plan(form.kind, params.k, final, form.first, width, params.breadth or 0)
     width, breadth = _walk(params, tuning, is_prefix=form.first != final)
+    most = int(WALK_SHARE * form.size)
+    if breadth > most or allowed < tuning.walk_share * snapshot.rows:
+        return None
     if params.breadth is None:
         # nodes that may not be found take places of a walk, too
-        breadth = round(breadth * snapshot.rows / max(1, allowed))
-    is_broad = breadth > WALK_SHARE * form.size
-    if is_broad or allowed < tuning.walk_share * snapshot.rows:
-        return None
+        breadth = min(most, round(breadth * snapshot.rows / max(1, allowed)))
     return Plan(form.kind, params.k, final, form.first, width, breadth)
 
 
