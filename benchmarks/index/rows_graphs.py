@@ -22,12 +22,13 @@ USEARCH = Entry("usearch-f32", "usearch_graph", {**GRAPH, "dtype": "f32"}, EF)
 USEARCH_BF16 = Entry("usearch-bf16", "usearch_graph", {**GRAPH, "dtype": "bf16"}, EF)
 QDRANT_EDGE = Entry("qdrant-edge", "qdrant_edge_shard", EDGE, EF)
 LANCE = Entry("lancedb-hnsw-sq", "lance", {**EDGE, "index": "IVF_HNSW_SQ"}, REFINED)
-GRAPH_ROWS = 500_000  # `Tuning.hnsw_rows`
 
 
 def graph_rows(scale: float) -> int:
     """Rows from which on our store builds a graph by itself, fewer at a smaller scale."""
-    return round(GRAPH_ROWS * scale)
+    from kokeshi.index import Tuning
+
+    return round(Tuning().hnsw_rows * scale)
 
 
 def ours(run: Run, data: Data) -> tuple[Entry, Entry]:

@@ -4,7 +4,7 @@ Its nodes hold 16 or 8 bits per number. A walk waits for memory more than it com
 float32, walks and builds take about half the time; exact scores settle the order of what a walk
 finds. Where vectors are short, links are most of what is read and 16 bits pay: over 200,000 patches
 of photographs by 128 numbers efSearch 24 then finds 98.7 % of the ten nearest, with 8 bits 96.5 %
-in the same time.
+in the same time (`benchmarks/index/nodes.py`).
 """
 
 from dataclasses import dataclass
