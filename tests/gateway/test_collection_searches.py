@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import threading
 
 import httpx
 import numpy as np
@@ -30,7 +31,7 @@ from kokeshi.service.types import (
 )
 
 ITEMS = 40
-LIMITS = CollectionLimits(max_examples=6, max_excluded=50, max_stream_searches=2)
+LIMITS = CollectionLimits(max_examples=6, max_excluded=50, max_stream_searches=2, store_threads=2)
 
 
 @pytest.fixture
@@ -201,6 +202,47 @@ async def test_all_inputs_of_a_call_are_embedded_in_one_batch(service, space, ma
     red, blue = Image(make_picture("red")), Image(make_picture("blue"))
     await service.search("things", [red, blue], examples=[Examples([red], [blue]), Examples([red])])
     assert batches == [5]
+
+
+async def test_vectors_are_searched_by_the_thread_that_took_the_call(ask, service, space):
+    store, seen = service._collections.ground.store, []
+    search = store.search
+
+    def watched(*given, **named):
+        seen.append(threading.current_thread().name)
+        return search(*given, **named)
+
+    store.search = watched
+    await ask("search", "things", [at(0)], space=space, k=1)
+    await ask("search", "things", query_ids=["i1"], k=1)
+    assert [name.partition("-")[0].partition("_")[0] for name in seen] == ["kokeshi", "store"]
+
+
+async def test_searches_beyond_the_threads_of_the_store_hold_no_other(ask, http, service, space):
+    most = service.collection_limits.store_threads
+    store, running, may_end = service._collections.ground.store, set(), threading.Event()
+    search = store.search
+
+    def slow(*given, **named):
+        running.add(threading.current_thread().name)
+        assert may_end.wait(20)
+        return search(*given, **named)
+
+    store.search = slow
+    searches = [
+        asyncio.ensure_future(ask("search", "things", [at(n)], space=space, k=1))
+        for n in range(2 * most)
+    ]
+    try:
+        async with asyncio.timeout(20):
+            while len(running) < 2 * most:
+                await asyncio.sleep(0.01)
+        assert sum(name.startswith("kokeshi-grpc") for name in running) == most
+        assert "colours" in [model.name for model in await ask("models")]
+    finally:
+        may_end.set()
+    found = await asyncio.gather(*searches)
+    assert [ids(each.results[0]) for each in found][:3] == [["i0"], ["i0"], ["i1"]]
 
 
 async def test_pages_follow_each_other_without_gap_or_repetition(ask, http, space):

@@ -19,6 +19,7 @@ from kokeshi.errors import CancelledError, NotFoundError, OverloadedError
 from kokeshi.gateway.calls import current
 from kokeshi.gateway.grpc import pollers, wire
 from kokeshi.gateway.grpc.health import HealthServicer
+from kokeshi.gateway.grpc.methods import blocking
 from kokeshi.gateway.grpc.server import Door
 from kokeshi.gateway.readiness import Readiness
 from kokeshi.trace import TRACE
@@ -274,6 +275,57 @@ async def test_a_method_that_tells_later_is_told_of_a_caller_who_leaves(service)
         methods.tells["a"](CancelledError("the caller has left"))
         assert server.calls == 0
         assert counted("ModelInfer", "CANCELLED") == before + 1
+
+
+class Handing(Methods):
+    """ModelInfer blocks for "slow", and hands all else to the event loop."""
+
+    @blocking
+    def ModelInfer(self, request, context, tell):
+        if request.model_name == "slow":
+            tell(Methods.ModelInfer(self, request, context))
+            return None
+        return lambda: self.later(request)
+
+    async def later(self, request):
+        self.seen.append((request.id, current().name, dict(TRACE.get())))
+        if request.model_name == "missing":
+            raise NotFoundError("no model named 'missing'")
+        self.running.release()
+        try:
+            while request.model_name == "waiting":
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            self.ended.set()
+            raise
+        return pb.ModelInferResponse(id=request.id)
+
+
+async def test_what_a_method_hands_to_the_loop_is_answered_there_and_ends_with_its_call(service):
+    methods = Handing()
+    server = wire.Server(Door({}, 1000, 1), threads=3, options=[("grpc.so_reuseport", 0)])
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(methods, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        blocked = infer(channel, "slow")
+        await taken(methods.running, 1)
+        call = infer(channel, "", "mine", metadata=(("traceparent", PARENT),))
+        assert (await call).id == "mine"
+        assert methods.seen[-1] == ("mine", "ModelInfer", {"traceparent": PARENT})
+        await taken(methods.running, 1)
+        error = await failing(infer(channel, "missing"))
+        assert error.code() is grpc.StatusCode.NOT_FOUND
+        before = counted("ModelInfer", "CANCELLED")
+        call = infer(channel, "waiting")
+        await taken(methods.running, 1)
+        call.cancel()
+        await asyncio.wait_for(methods.ended.wait(), 10)
+        methods.may_end.set()
+        await blocked
+    await server.stop(5)
+    assert counted("ModelInfer", "CANCELLED") == before + 1
+    assert server.calls == 0
 
 
 async def test_work_that_is_stuck_does_not_keep_others_in_line(service, monkeypatch):

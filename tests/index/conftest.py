@@ -1,12 +1,19 @@
 """Embeddings to search, and a store to search them in."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kokeshi.index import CollectionSpec, EmbeddedStore, Item, Tuning
+HERE = Path(__file__).parent
+SHARED = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("test_")}
+sys.path.insert(0, str(HERE))  # the tests share modules beside them
+# those that other tests have imported by now must not be registered any more
+pytest.register_assert_rewrite(*sorted(SHARED - {"conftest"} - sys.modules.keys()))
+
+from kokeshi.index import CollectionSpec, EmbeddedStore, Item, Tuning  # noqa: E402
 
 SPACE = "0123456789abcdef"
 

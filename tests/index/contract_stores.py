@@ -2,56 +2,27 @@
 
 import contextlib
 import importlib.util
-import os
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from contract import Subject
+from server_process import ServerProcess
 
 from kokeshi.index import EmbeddedStore
 
-START_S = 60.0
 
-
-class LiteServer:
-    """A milvus-lite server in a process of its own, that can be killed and started again."""
-
-    def __init__(self, directory: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._directory = directory
-        self._process = None
+class LiteServer(ServerProcess):
+    """milvus-lite."""
 
     @property
     def uri(self):
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self):
+    def command(self):
         program = Path(sys.executable).with_name("milvus-lite")
-        with open(self._directory.with_suffix(".log"), "ab") as log:
-            self._process = subprocess.Popen(
-                [program, "server", "--data-dir", self._directory, "--host", "127.0.0.1",
-                 "--port", str(self.port)],
-                stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
-        until = time.monotonic() + START_S
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            assert self._process.poll() is None, "milvus-lite ended"
-            time.sleep(0.05)
-        raise AssertionError("milvus-lite did not start")
-
-    def kill(self):
-        """As a power cut would, but for what the operating system already has."""
-        self._process.kill()
-        self._process.wait()
+        address = ["--host", "127.0.0.1", "--port", str(self.port)]
+        return [program, "server", "--data-dir", self._directory, *address]
 
 
 def skip_without_milvus():

@@ -6,20 +6,14 @@ serves it in a process that can be killed. It stands in for the wire: statuses, 
 protocol buffer makes of a value. It does not stand in for graphs, replicas, or the server's speed.
 """
 
-import contextlib
 import importlib.util
-import os
-import socket
-import subprocess
 import sys
 import threading
-import time
 from concurrent import futures
-from pathlib import Path
 
 import pytest
+from server_process import ServerProcess
 
-START_S = 60.0
 VERSION = "1.20.0"
 
 
@@ -28,40 +22,16 @@ def skip_without_qdrant():
         pytest.skip("NOT TESTED: the package qdrant-client is not installed")
 
 
-class StandIn:
-    """A server in a process of its own, that can be killed and started again."""
-
-    def __init__(self, directory: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._directory = directory
-        self._process = None
+class StandIn(ServerProcess):
+    """The local engine behind Qdrant's own gRPC."""
 
     @property
     def settings(self):
         """Arguments of `QdrantStore`."""
         return {"url": "http://127.0.0.1", "grpc_port": self.port}
 
-    def start(self):
-        with open(self._directory.with_suffix(".log"), "ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, str(self.port), self._directory],
-                stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
-        until = time.monotonic() + START_S
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            assert self._process.poll() is None, "the stand-in ended"
-            time.sleep(0.05)
-        raise AssertionError("the stand-in did not start")
-
-    def kill(self):
-        """As a power cut would, but for what the operating system already has."""
-        self._process.kill()
-        self._process.wait()
+    def command(self):
+        return [sys.executable, __file__, str(self.port), self._directory]
 
     def pause(self):
         """Connections are kept, and nobody answers."""

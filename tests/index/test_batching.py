@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from waiting import wait_for
 
 from kokeshi.errors import CollectionNotFoundError, InvalidRequestError
 from kokeshi.index import CollectionSpec, Item, SearchParams
@@ -49,13 +50,6 @@ def filled(faces, vectors):
 
 def ids(found):
     return [[hit.id for hit in hits] for hits in found.hits]
-
-
-def wait_for(condition):
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.001)
 
 
 def waiting(store):

@@ -1,14 +1,14 @@
 """Rows on a GPU: found as on the CPU, by one thread, within FAISS's bounds, freed when left."""
 
 import gc
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
+from gpu_stand_in import machine_with
+from waiting import wait_for
 
 from kokeshi.errors import OverloadedError
 from kokeshi.index.forms import BuildStoppedError
@@ -18,11 +18,7 @@ from kokeshi.index.gpu.frame import Frame
 from kokeshi.index.gpu.gpus import Gpus
 from kokeshi.index.gpu.limits import GpuLimits
 from kokeshi.index.kernels import Part, nearest, settle
-from kokeshi.index.store import CollectionSpec
-
-sys.path.insert(0, str(Path(__file__).parent))  # the stand-in is for every test of GPUs
-
-from gpu_stand_in import machine_with, wait_for
+from kokeshi.index.spec import CollectionSpec
 
 ROWS, DIM = 3000, 32
 LIMITS = GpuLimits(shard_bytes=2 * DIM * 700, timeout_s=10.0, room_wait_s=0.05)
@@ -108,9 +104,7 @@ def test_what_nobody_holds_is_freed_by_the_thread_that_made_it(machine, clustere
     assert sum(owner.room.taken_bytes for owner in owners) == new.resident_bytes
     del old, new
     gc.collect()
-    until = time.monotonic() + 5
-    while sum(owner.room.taken_bytes for owner in owners) and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(lambda: not sum(owner.room.taken_bytes for owner in owners))
     assert sum(machine.used_bytes.values()) == 0
 
 

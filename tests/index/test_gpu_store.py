@@ -1,19 +1,13 @@
 """Collections on GPUs: chosen where they suit, kept up to date, left when the GPU is lost."""
 
-import sys
-import time
-from pathlib import Path
-
 import numpy as np
 import pytest
+from gpu_stand_in import machine_with
+from waiting import wait_for
 
 from kokeshi.index import CollectionSpec, EmbeddedStore, Item, SearchParams, Tuning
 from kokeshi.index.filters import Range
 from kokeshi.index.gpu.limits import GpuLimits
-
-sys.path.insert(0, str(Path(__file__).parent))  # the stand-in is for every test of GPUs
-
-from gpu_stand_in import machine_with
 
 SPACE = "0123456789abcdef"
 ROWS, DIM = 2000, 16
@@ -120,15 +114,8 @@ def test_compaction_sends_the_rows_anew_and_frees_the_old(machine, tmp_path, clu
         info = store.describe("a")
         assert (info.kind, info.dead) == ("gpu", 0)
         numbers(store, vectors[2], k=1)
-        settles(lambda: sum(machine.used_bytes.values()) < 0.7 * used)
+        wait_for(lambda: sum(machine.used_bytes.values()) < 0.7 * used)
         assert numbers(store, vectors[2], k=1) == [2]
-
-
-def settles(condition):
-    until = time.monotonic() + 5
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.01)
-    assert condition()
 
 
 def test_compaction_without_room_for_both_goes_by_the_cpu_meanwhile(

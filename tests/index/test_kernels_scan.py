@@ -1,5 +1,9 @@
 """Scans hand on every row that float64 puts among the nearest, whatever metric and parts."""
 
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -220,11 +224,50 @@ def test_a_pool_answers_in_order_and_hands_on_errors():
 def test_a_pool_works_in_a_forked_process_that_has_none_of_its_threads():
     pool = Pool(2)
     pool.map(str, range(10))
-    executor = pool._helpers
+    helpers = list(pool._idle)
     pool.forget()  # what a fork makes of it
     assert pool.map(str, range(10)) == [str(i) for i in range(10)]
-    executor.shutdown()
+    for helper in helpers:
+        helper.give(None)
     pool.close()
+
+
+def test_callers_of_a_pool_do_not_wait_for_what_its_threads_do_for_others():
+    pool = Pool(2)
+    begun, may_end = threading.Barrier(5), threading.Event()
+
+    def slow(task):
+        begun.wait(20)
+        assert may_end.wait(20)
+        return task
+
+    with ThreadPoolExecutor(2) as callers:
+        held = [callers.submit(pool.map, slow, [1, 2]) for _ in range(2)]
+        begun.wait(20)  # two callers and two threads
+        assert pool.map(str, range(10)) == [str(i) for i in range(10)]
+        may_end.set()
+        assert [each.result(20) for each in held] == [[1, 2], [1, 2]]
+    pool.close()
+
+
+def test_a_pool_answers_many_callers_at_once_whatever_they_ask():
+    pool, rng = Pool(3), random.Random(5)
+    shapes = [(rng.randrange(2, 9), rng.random() < 0.1) for _ in range(2000)]
+
+    def ask(shape):
+        count, is_failing = shape
+        wanted = [sum(range(task * 50)) for task in range(count)]
+        if not is_failing:
+            return pool.map(lambda task: sum(range(task * 50)), range(count)) == wanted
+        with pytest.raises(ZeroDivisionError):
+            pool.map(lambda task: 1 // task, range(count))
+        return True
+
+    with ThreadPoolExecutor(8) as callers:
+        assert all(callers.map(ask, shapes))
+    assert len(pool._idle) == pool._count <= 3
+    pool.close()
+    assert not pool._idle
 
 
 def code_scores(parts, query):

@@ -6,13 +6,9 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from qdrant_stand_in import skip_without_qdrant
 
 from kokeshi.errors import (

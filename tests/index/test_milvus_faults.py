@@ -1,30 +1,23 @@
 """A Milvus server that is killed, gone, slow or strange."""
 
 import socket
-import sys
-import threading
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
+from batches import BATCH, BATCH_DIM, Writing, batch_of, check_batches
+from contract import SPACE, ids, items_of, one, vectors_of
+from contract_stores import LiteServer, skip_without_milvus
 
-sys.path.insert(0, str(Path(__file__).parent))  # the contract is a package for every store
-pytest.register_assert_rewrite("contract", "contract_stores")
-
-from contract import SPACE, ids, items_of, one, vectors_of  # noqa: E402
-from contract_stores import LiteServer, skip_without_milvus  # noqa: E402
-
-from kokeshi.errors import (  # noqa: E402
+from kokeshi.errors import (
     CollectionNotFoundError,
     DeadlineError,
     KokeshiError,
     UnavailableError,
 )
-from kokeshi.index import CollectionSpec, Item, SearchParams  # noqa: E402
-from kokeshi.index.milvus import MilvusStore  # noqa: E402
+from kokeshi.index import CollectionSpec, SearchParams
+from kokeshi.index.milvus import MilvusStore
 
-DIM = 16
+DIM = BATCH_DIM
 SPEC = CollectionSpec("faces", SPACE, DIM, dimensions=(8, DIM), graph_dimension=8)
 ROUNDS = 3
 
@@ -46,66 +39,6 @@ def store(server):
             opened.drop(info.spec.name)
 
 
-def batch_of(number):
-    """A batch whose items tell its number, and whose vectors follow from it."""
-    vectors = vectors_of(50, DIM, number)
-    return [
-        Item(f"{number}.{place}", vector, {"batch": number, "place": place})
-        for place, vector in enumerate(vectors)
-    ]
-
-
-class Writing:
-    """A thread that writes batches with request ids, and notes which were acknowledged."""
-
-    def __init__(self, store):
-        self._store, self._stop = store, threading.Event()
-        self.receipts, self.failed = {}, []
-        self._number = 0
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self):
-        while not self._stop.is_set():
-            self._number += 1
-            try:
-                self.receipts[self._number] = self._store.upsert(
-                    "faces", batch_of(self._number), space=SPACE, request_id=f"r{self._number}"
-                )
-            except KokeshiError as failure:
-                self.failed.append((self._number, failure))
-
-    def wait_for(self, batches):
-        until = time.monotonic() + 60
-        while len(self.receipts) < batches and time.monotonic() < until:
-            time.sleep(0.01)
-        assert len(self.receipts) >= batches
-
-    def end(self):
-        self._stop.set()
-        self._thread.join()
-
-
-def check_batches(store, acknowledged):
-    """Every acknowledged batch is whole and right; no batch is there twice."""
-    seen = {}
-    cursor = None
-    while True:
-        page = store.scroll("faces", cursor=cursor, limit=1000, with_vectors=True)
-        for item in page.items:
-            assert item.id not in seen
-            seen[item.id] = item
-        cursor = page.cursor
-        if cursor is None:
-            break
-    for number in acknowledged:
-        for expected in batch_of(number):
-            item = seen[expected.id]
-            assert item.metadata == expected.metadata
-            np.testing.assert_array_equal(item.vector, expected.vector)
-    assert store.count("faces") == len(seen)
-
-
 def test_what_was_acknowledged_survives_kills_in_the_middle_of_batches(server, store):
     store.create(SPEC)
     writing = Writing(store)
@@ -118,11 +51,11 @@ def test_what_was_acknowledged_survives_kills_in_the_middle_of_batches(server, s
     writing.end()
     check_batches(store, writing.receipts)
     # a batch that failed is written by its retry, once
-    for number, _ in writing.failed:
+    for number in writing.failed:
         store.upsert("faces", batch_of(number), space=SPACE, request_id=f"r{number}")
-    everything = [*writing.receipts, *(number for number, _ in writing.failed)]
+    everything = [*writing.receipts, *writing.failed]
     check_batches(store, everything)
-    assert store.count("faces") == 50 * len(everything)
+    assert store.count("faces") == BATCH * len(everything)
     query = vectors_of(1, DIM, 3)
     found = store.search("faces", query, SearchParams(k=1, exact=True), space=SPACE)
     assert ids(found.hits[0]) == ["3.0"]

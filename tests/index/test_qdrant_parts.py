@@ -1,17 +1,12 @@
 """The parts of the Qdrant store that need no server."""
 
-import sys
 import uuid
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import orjson
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from qdrant_stand_in import skip_without_qdrant
 
 from kokeshi.errors import (

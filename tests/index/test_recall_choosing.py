@@ -5,6 +5,7 @@ import pytest
 from kokeshi.errors import InvalidRequestError
 from kokeshi.index import Capabilities, CollectionInfo, CollectionSpec, SearchParams
 from kokeshi.index.filters import Equals
+from kokeshi.index.found import RecallEstimate
 from kokeshi.index.recall.choosing import by_budget, by_recall, check_wish
 from kokeshi.index.recall.dials import (
     DEFAULT,
@@ -17,7 +18,6 @@ from kokeshi.index.recall.dials import (
     want_of,
 )
 from kokeshi.index.recall.ledger import EXACTLY, Fading, Ledger, Point
-from kokeshi.index.store import RecallEstimate
 
 SMALL, MIDDLE, LARGE = (Setting(64, rows) for rows in (50, 200, 1000))
 LADDER = (DEFAULT, SMALL, MIDDLE, LARGE, EXACT)

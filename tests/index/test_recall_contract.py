@@ -1,24 +1,15 @@
 """The contract of stores on a store that is measured and batched."""
 
-import sys
-from pathlib import Path
-
 import pytest
+from contract_concurrency import *  # noqa: F403
+from contract_filters import *  # noqa: F403
+from contract_search import *  # noqa: F403
+from contract_stores import shared_subject, subject  # noqa: F401
+from contract_writes import *  # noqa: F403
 
-sys.path.insert(0, str(Path(__file__).parent))  # the contract is a package for every store
-pytest.register_assert_rewrite(
-    "contract", "contract_stores", "contract_search", "contract_concurrency"
-)
-
-from contract_concurrency import *  # noqa: E402, F403
-from contract_filters import *  # noqa: E402, F403
-from contract_search import *  # noqa: E402, F403
-from contract_stores import shared_subject, subject  # noqa: E402, F401
-from contract_writes import *  # noqa: E402, F403
-
-from kokeshi.index import EmbeddedStore  # noqa: E402
-from kokeshi.index.batching import Batched  # noqa: E402
-from kokeshi.index.recall import Effort, Measured, Pace, Sampling  # noqa: E402
+from kokeshi.index import EmbeddedStore
+from kokeshi.index.batching import Batched
+from kokeshi.index.recall import Effort, Measured, Pace, Sampling
 
 
 @pytest.fixture(scope="module")

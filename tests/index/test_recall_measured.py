@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from waiting import wait_for
 
 from kokeshi import metrics
 from kokeshi.errors import CollectionNotFoundError
@@ -70,10 +71,7 @@ def surveyed(hard):
 
 
 def wait_surveyed(store):
-    until = time.monotonic() + 60
-    while store._states.get("a") is None or not store._states["a"]._surveyed:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for(lambda: store._states.get("a") is not None and store._states["a"]._surveyed)
 
 
 @pytest.fixture

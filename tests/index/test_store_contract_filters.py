@@ -1,12 +1,4 @@
 """The contract of stores on the stores of this house: filters."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # the contract is a package for every store
-pytest.register_assert_rewrite("contract", "contract_stores", "contract_filters")
-
-from contract_filters import *  # noqa: E402, F403
-from contract_stores import opened, shared_subject, subject  # noqa: E402, F401
+from contract_filters import *  # noqa: F403
+from contract_stores import opened, shared_subject, subject  # noqa: F401

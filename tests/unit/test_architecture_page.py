@@ -21,4 +21,4 @@ def test_every_package_has_its_layer():
     (layers,) = (each["layers"] for each in linter["contracts"] if each["type"] == "layers")
     placed = set(re.findall(r"kokeshi\.(\w+)", " ".join(layers)))
     found = {path.stem for path in (ROOT / "server" / "kokeshi").iterdir()}
-    assert found - placed == {"__init__", "__main__", "__pycache__", "py", "data", "v1"}
+    assert found - placed <= {"__init__", "__main__", "__pycache__", "py", "data", "v1"}

@@ -26,6 +26,7 @@ DISTRIBUTIONS: Final = (
     "onnxruntime-openvino",
     "faiss-cpu",
     "faiss-gpu",
+    "faiss-gpu-cuvs",
     "apsw",
     "grpcio",
     "protobuf",
@@ -41,7 +42,7 @@ DISTRIBUTIONS: Final = (
 # Each set installs the same import package: the one that came last wins, in silence.
 _RIVALS: Final = (
     ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
-    ("faiss-cpu", "faiss-gpu"),
+    ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs"),
 )
 _PROTOBUF_LIMIT: Final = 7  # tritonclient's generated code does not import from there on
 

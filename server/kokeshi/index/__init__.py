@@ -1,21 +1,13 @@
 """Collections of embeddings: a database that is the truth, and indexes derived from it."""
 
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.capabilities import Capabilities
 from kokeshi.index.embedded import EmbeddedStore
-from kokeshi.index.store import (
-    NO_TENANT,
-    Capabilities,
-    CollectionInfo,
-    CollectionSpec,
-    Found,
-    Hit,
-    Item,
-    Page,
-    Receipt,
-    Route,
-    SearchParams,
-    Store,
-    StoreStats,
-)
+from kokeshi.index.found import Found, Hit, Route
+from kokeshi.index.info import CollectionInfo, StoreStats
+from kokeshi.index.items import NO_TENANT, Item, Page, Receipt
+from kokeshi.index.spec import CollectionSpec
+from kokeshi.index.store import Store
 from kokeshi.index.tuning import Tuning
 
 __all__ = [

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
+from kokeshi.index.asked import SearchParams
 from kokeshi.index.collection import Collection
+from kokeshi.index.found import Found, Hit
 from kokeshi.index.geometry import Rows
 from kokeshi.index.heads import Heads
+from kokeshi.index.items import Vector
 from kokeshi.index.plan import plan
 from kokeshi.index.rows import RowHead, StoredRow
 from kokeshi.index.search import Ranking, rank
-from kokeshi.index.store import Found, Hit, SearchParams, Vector
 from kokeshi.index.truth import Truth
 
 

@@ -21,10 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
+from kokeshi.index.asked import SearchParams
 from kokeshi.index.checks import MAX_HITS, QUERY_AXES
+from kokeshi.index.found import Found
 from kokeshi.index.kernels import usable_cores
 from kokeshi.index.passing import PassingStore
-from kokeshi.index.store import Found, SearchParams, Store
+from kokeshi.index.store import Store
 
 MAX_QUERIES: Final = 64  # a pass of the scans; longer batches only make the first ones wait
 PAUSE_SHARE: Final = 0.1  # of the time of the batch before
@@ -46,7 +48,9 @@ class _Call:
         self.error: BaseException | None = None
         self.is_leading = False
         self.pause_s = 0.0
-        self.turn = threading.Event()
+        # opened once; an event would make a lock and a condition for every search that is alone
+        self.turn = threading.Lock()
+        self.turn.acquire()
 
 
 class _Batch(NamedTuple):
@@ -133,7 +137,7 @@ class Batched(PassingStore):
             else:
                 lane.append(call)
         if lane is not None:
-            call.turn.wait()
+            call.turn.acquire()
         if call.is_leading:
             self._lead(key, call, name, params, space)
         return _result(call)
@@ -190,9 +194,9 @@ class Batched(PassingStore):
                 following.pause_s = min(self._max_pause_s, PAUSE_SHARE * took_s)
         if following is not None:
             following.is_leading = True
-            following.turn.set()
+            following.turn.release()
         for call in batch[1:]:
-            call.turn.set()
+            call.turn.release()
 
 
 def _stackable(vectors: npt.ArrayLike) -> _Queries | None:

@@ -31,7 +31,7 @@ from kokeshi.index.kernels import POOL
 from kokeshi.index.lock import fsync_directory
 from kokeshi.index.segment_file import Entry, mapped_block, read_segment, write_segment
 from kokeshi.index.segments import Segment
-from kokeshi.index.store import CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 from kokeshi.index.tuning import Tuning
 
 logger = logging.getLogger(__name__)

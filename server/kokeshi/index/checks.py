@@ -15,10 +15,12 @@ from kokeshi.errors import (
     InvalidRequestError,
     SpaceMismatchError,
 )
+from kokeshi.index.asked import SearchParams
 from kokeshi.index.filters import Filter, Leaf
 from kokeshi.index.filters import check as check_filter
 from kokeshi.index.filters.checking import terms_of
-from kokeshi.index.store import NO_TENANT, CollectionSpec, Item, SearchParams, Vector
+from kokeshi.index.items import NO_TENANT, Item, Vector
+from kokeshi.index.spec import CollectionSpec
 from kokeshi.index.vectors import as_array, as_float32, first_bad_row
 
 MAX_K: Final = 10_000

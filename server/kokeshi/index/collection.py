@@ -13,11 +13,12 @@ from kokeshi.errors import UnavailableError
 from kokeshi.index.filters import Columns, Record
 from kokeshi.index.forms import Form
 from kokeshi.index.geometry import Block, Geometry, Rows
+from kokeshi.index.info import CollectionInfo
 from kokeshi.index.kernels import Codes, encode
 from kokeshi.index.rows import DamagedRowError
 from kokeshi.index.segments import Grower, Segment, joined
 from kokeshi.index.snapshot import Snapshot
-from kokeshi.index.store import CollectionInfo, CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 from kokeshi.index.tuning import Tuning
 from kokeshi.index.wishes import codes_width, kind_of
 

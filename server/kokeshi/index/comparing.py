@@ -9,7 +9,8 @@ from typing import Final, Literal
 import orjson
 
 from kokeshi.errors import ItemNotFoundError
-from kokeshi.index.store import Item, Page, Store
+from kokeshi.index.items import Item, Page
+from kokeshi.index.store import Store
 
 DIGEST_BYTES: Final = 16
 

@@ -2,49 +2,36 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import numpy.typing as npt
 
-from kokeshi.errors import (
-    AlreadyExistsError,
-    CollectionNotFoundError,
-    UnavailableError,
-)
+from kokeshi.errors import AlreadyExistsError, CollectionNotFoundError, UnavailableError
 from kokeshi.index import checks, listing
 from kokeshi.index.answer import Source, StaleError, answer
+from kokeshi.index.asked import SearchParams
 from kokeshi.index.backup import Progress, backup
 from kokeshi.index.builder import Builder
-from kokeshi.index.cache import Cache
-from kokeshi.index.capabilities import CAPABILITIES
+from kokeshi.index.capabilities import CAPABILITIES, Capabilities
 from kokeshi.index.collection import Collection
+from kokeshi.index.collections import Collections
 from kokeshi.index.filters import Filter
+from kokeshi.index.found import Found
 from kokeshi.index.gpu import gpus
 from kokeshi.index.gpu.form import GpuForm
 from kokeshi.index.heads import Heads
+from kokeshi.index.info import CollectionInfo, StoreStats
+from kokeshi.index.items import MAX_TENANTS, NO_TENANT, Item, Page, Receipt
 from kokeshi.index.loader import load_all
 from kokeshi.index.lock import DirectoryLock
 from kokeshi.index.manifest import Manifest
 from kokeshi.index.schema import sizes
-from kokeshi.index.store import (
-    MAX_TENANTS,
-    NO_TENANT,
-    Capabilities,
-    CollectionInfo,
-    CollectionSpec,
-    Found,
-    Item,
-    Page,
-    Receipt,
-    SearchParams,
-    StoreStats,
-)
+from kokeshi.index.spec import CollectionSpec
 from kokeshi.index.tenants import tenants_of
 from kokeshi.index.truth import Truth
 from kokeshi.index.tuning import Tuning
-from kokeshi.index.writer import Job, Writer
+from kokeshi.index.writer import Writer
 from kokeshi.index.writes import Writing
 
 
@@ -76,18 +63,18 @@ class EmbeddedStore:
             loaded = load_all(directory, self._truth, self._tuning)
             stack.pop_all()
         self._source = Source(self._truth, Heads(self._truth, self._tuning.heads_bytes))
-        self._collections, self._caches = loaded.collections, loaded.caches
         self._rejected_caches = loaded.rejected
-        self._builder = Builder(self._tuning, lambda collection: self._caches[collection.number])
         self._writer = Writer(
             self._truth.writing,
             queue_jobs=self._tuning.queue_jobs,
             group_rows=self._tuning.group_rows,
             refusal=self._truth.refusal,
         )
+        self._collections = Collections(directory, self._truth, self._writer, loaded, self._tuning)
+        self._builder = Builder(self._tuning, self._collections.cache)
         self._writing = Writing(self._truth, self._writer, self._builder, self._tuning)
         gpus.GPUS.tell_losses(self)
-        for collection in self._collections.values():
+        for collection in self._collections.all():
             self._builder.consider(collection)
 
     def __enter__(self) -> Self:
@@ -102,7 +89,7 @@ class EmbeddedStore:
             return
         self._is_closed = True
         self._writer.close()
-        self._builder.close(self._collections.values())
+        self._builder.close(self._collections.all())
         self._truth.close()
         self._lock.release()
 
@@ -127,14 +114,8 @@ class EmbeddedStore:
     def create(self, spec: CollectionSpec) -> CollectionInfo:
         """See `Store.create`."""
         checks.check_spec(spec)
-        spec = replace(spec, dimensions=spec.trained)
-
-        def publish(number: int) -> None:
-            self._caches[number] = Cache(self._directory, number, spec)
-            self._collections[spec.name] = Collection(number, spec, self._tuning)
-
         self._check_open()
-        self._writer.run(Job(lambda: self._truth.create(spec), publish, rows=1, is_fsynced=True))
+        self._collections.create(spec)
         return self.describe(spec.name)
 
     def ensure(self, spec: CollectionSpec) -> CollectionInfo:
@@ -149,21 +130,11 @@ class EmbeddedStore:
 
     def drop(self, name: str) -> None:
         """See `Store.drop`."""
-        collection = self._named(name)
-
-        def publish(_: None) -> None:
-            collection.is_dropped = True
-            if self._collections.get(name) is collection:
-                del self._collections[name]
-
-        self._writer.run(
-            Job(lambda: self._truth.drop(collection.number), publish, rows=1, is_fsynced=True)
-        )
-        Cache(self._directory, collection.number, collection.spec).remove()
+        self._collections.drop(self._named(name))
 
     def collections(self) -> list[CollectionInfo]:
         """See `Store.collections`."""
-        return [self._collections[name].info() for name in sorted(self._collections)]
+        return self._collections.infos()
 
     def describe(self, name: str) -> CollectionInfo:
         """See `Store.describe`."""
@@ -295,7 +266,7 @@ class EmbeddedStore:
 
     def gpu_lost(self) -> None:
         """Searches what a lost GPU held on the CPU, by scans until another index is built."""
-        for collection in list(self._collections.values()):
+        for collection in self._collections.all():
             form = collection.snapshot.form
             if isinstance(form, GpuForm) and form.is_lost:
                 collection.leave_form(form)
@@ -307,10 +278,7 @@ class EmbeddedStore:
 
     def _named(self, name: str) -> Collection:
         self._check_open()
-        collection = self._collections.get(name)
-        if collection is None:
-            raise CollectionNotFoundError(f"no collection {name!r:.80}")
-        return collection
+        return self._collections[name]
 
     def _serving(self, name: str) -> Collection:
         collection = self._named(name)

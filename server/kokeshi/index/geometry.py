@@ -7,7 +7,8 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from kokeshi.index.store import CollectionSpec, Metric, Vector
+from kokeshi.index.items import Vector
+from kokeshi.index.spec import CollectionSpec, Metric
 
 Rows = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from kokeshi.index.items import Vector
 from kokeshi.index.rows import crc_of_head, seal_head, seal_vector
-from kokeshi.index.store import Vector
 
 # For each row: one statement for many rows, tried, is half a microsecond a row quicker where ids
 # ascend, and a whole one slower where they do not, by the journal that could undo a part of it.

@@ -8,9 +8,9 @@ from kokeshi.errors import ItemNotFoundError
 from kokeshi.index.collection import Collection
 from kokeshi.index.filters import Filter
 from kokeshi.index.geometry import Rows
+from kokeshi.index.items import Item, Page
 from kokeshi.index.rows import RowHead, StoredRow
 from kokeshi.index.snapshot import Snapshot
-from kokeshi.index.store import Item, Page
 from kokeshi.index.truth import Truth
 
 _Row = RowHead | StoredRow

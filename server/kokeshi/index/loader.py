@@ -18,7 +18,7 @@ from kokeshi.index.reads import row_span
 from kokeshi.index.rows import DamagedRowError, StoredRow
 from kokeshi.index.schema import DATABASE
 from kokeshi.index.segments import Grower, Segment, locate
-from kokeshi.index.store import CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 from kokeshi.index.truth import StoredCollection, Truth
 from kokeshi.index.tuning import Tuning
 

@@ -130,15 +130,15 @@ def file_system_of(directory: Path, mounts: Path = _MOUNTS) -> str | None:
 
 def fsync_directory(directory: Path) -> None:
     """Makes the names in a directory durable: a rename alone is not."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _fsync(directory)
 
 
 def fsync_file(path: Path) -> None:
     """Makes the content of a file durable."""
+    _fsync(path)
+
+
+def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -20,9 +20,11 @@ from kokeshi.errors import (
 )
 from kokeshi.index.comparing import Difference, Side, compare, differences, digest_of
 from kokeshi.index.distributed.keys import digest_of_bytes
+from kokeshi.index.items import NO_TENANT, Item
 from kokeshi.index.migrate_report import MAX_NAMED, Meter, Progress, Report
 from kokeshi.index.migrate_state import Place, State, load
-from kokeshi.index.store import NO_TENANT, CollectionSpec, Item, Store
+from kokeshi.index.spec import CollectionSpec
+from kokeshi.index.store import Store
 
 ROUNDS: Final = 10
 SETTLING: Final = 20  # times that new writes are fetched before all is compared again

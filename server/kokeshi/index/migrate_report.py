@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from kokeshi.index.comparing import Difference
-from kokeshi.index.store import CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 
 MAX_NAMED: Final = 20  # differences that a report names
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Final
 
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.found import Route
 from kokeshi.index.geometry import Geometry
 from kokeshi.index.snapshot import Snapshot
-from kokeshi.index.store import CollectionSpec, Route, SearchParams
+from kokeshi.index.spec import CollectionSpec
 from kokeshi.index.tuning import Tuning
 from kokeshi.index.wishes import candidate_dimension, codes_width, is_large, scan_kind
 

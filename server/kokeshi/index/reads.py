@@ -18,6 +18,7 @@ import numpy.typing as npt
 import orjson
 
 from kokeshi.errors import UnavailableError
+from kokeshi.index.items import NO_TENANT
 from kokeshi.index.rows import (
     HEAD_COLUMNS,
     ROW_COLUMNS,
@@ -30,7 +31,7 @@ from kokeshi.index.rows import (
     seal_state,
 )
 from kokeshi.index.schema import open_reader
-from kokeshi.index.store import NO_TENANT, CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 
 # A row number is its collection's number and a number in it: rows of a collection lie together, in
 # the order in which they were written, and need no further index for that.

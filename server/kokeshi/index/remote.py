@@ -6,21 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy.typing as npt
 
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.capabilities import Capabilities
 from kokeshi.index.filters import Filter
-from kokeshi.index.store import (
-    MAX_TENANTS,
-    NO_TENANT,
-    Capabilities,
-    CollectionInfo,
-    CollectionSpec,
-    Found,
-    Item,
-    Page,
-    Receipt,
-    SearchParams,
-    Store,
-    StoreStats,
-)
+from kokeshi.index.found import Found
+from kokeshi.index.info import CollectionInfo, StoreStats
+from kokeshi.index.items import MAX_TENANTS, NO_TENANT, Item, Page, Receipt
+from kokeshi.index.spec import CollectionSpec
+from kokeshi.index.store import Store
 from kokeshi.local_calls import Caller, Listener, answer_calls
 
 if TYPE_CHECKING:

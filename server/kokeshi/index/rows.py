@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
-from kokeshi.index.store import CollectionSpec, Item, Vector
+from kokeshi.index.items import Item, Vector
+from kokeshi.index.spec import CollectionSpec
 
 # What a flipped bit in a row's own description of its columns leads to.
 _OF_ANOTHER_TYPE: Final = (AttributeError, TypeError, struct.error)

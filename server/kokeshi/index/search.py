@@ -12,11 +12,11 @@ import numpy as np
 
 from kokeshi.index.forms import Form
 from kokeshi.index.geometry import Doubles, Geometry, Rows
+from kokeshi.index.items import Vector
 from kokeshi.index.kernels import Part, is_proven, nearest, rows_at, settle, shortlists
 from kokeshi.index.plan import Plan
 from kokeshi.index.segments import Mask, Positions
 from kokeshi.index.snapshot import Masks, Snapshot
-from kokeshi.index.store import Vector
 
 NO_POSITIONS: Final = np.empty(0, np.intp)
 # Of those that a walk keeps; it is only tried where `Tuning.walk_share` of the rows may be found.

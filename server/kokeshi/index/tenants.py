@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from kokeshi.index.items import NO_TENANT
 from kokeshi.index.reads import Reads
-from kokeshi.index.store import NO_TENANT
 
 # nobody's are what is left: they are in no index, so that counting them would walk every row
 _COUNTS: Final = """

@@ -20,6 +20,7 @@ from kokeshi.errors import (
     InvalidRequestError,
 )
 from kokeshi.index.incoming import NewRows, insert
+from kokeshi.index.items import NO_TENANT
 from kokeshi.index.migration import STEPS, discard_old, migrate
 from kokeshi.index.reads import ROW_BITS, Ids, Reads, StoredCollection, json_of, row_span
 from kokeshi.index.rows import DamagedRowError, encode_spec, seal_state
@@ -31,7 +32,7 @@ from kokeshi.index.schema import (
     open_database,
     version_of,
 )
-from kokeshi.index.store import NO_TENANT, CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 
 __all__ = ["Ids", "StoredCollection", "Truth", "Written"]
 

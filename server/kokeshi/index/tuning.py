@@ -6,7 +6,7 @@ from typing import Final
 from kokeshi.index.gpu.limits import GpuLimits
 
 GPU: Final = "gpu."  # what names of `GpuLimits` begin with
-MAY_BE_ZERO: Final = frozenset({"gpu.rows"})
+MAY_BE_ZERO: Final = frozenset({"gpu.rows", "gpu.graph_rows"})
 
 
 @dataclass(frozen=True)

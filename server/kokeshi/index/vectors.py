@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.index.geometry import EDGE
-from kokeshi.index.store import CollectionSpec, Vector
+from kokeshi.index.items import Vector
+from kokeshi.index.spec import CollectionSpec
 
 # Squares of larger values overflow float32 sums over the longest vectors.
 MAX_ABSOLUTE_VALUE: Final = 1e15

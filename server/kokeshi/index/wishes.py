@@ -6,7 +6,7 @@ from kokeshi.index.geometry import Geometry
 from kokeshi.index.gpu import gpus
 from kokeshi.index.kernels import are_coded
 from kokeshi.index.snapshot import Snapshot
-from kokeshi.index.store import CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 from kokeshi.index.tuning import Tuning
 
 # Candidates are taken by the shortest trained prefix that is at least this long and this share of

@@ -17,8 +17,8 @@ from kokeshi.index.filters import Columns, Filter, Record
 from kokeshi.index.filters.gathering import parse
 from kokeshi.index.geometry import Block
 from kokeshi.index.incoming import NewRows, digest, new_rows
+from kokeshi.index.items import Item, Receipt, Vector
 from kokeshi.index.kernels import Codes
-from kokeshi.index.store import Item, Receipt, Vector
 from kokeshi.index.truth import Truth, Written
 from kokeshi.index.tuning import Tuning
 from kokeshi.index.writer import Job, Writer

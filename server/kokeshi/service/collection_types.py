@@ -25,8 +25,8 @@ class CollectionLimits:
         max_excluded: ids that a search may leave out.
         max_rounds: searches that one query may take to fill its groups.
         max_tenants: of one collection that are listed.
-        store_threads: calls to the store that run at once; searches that come together in a store
-            that merges them each hold one.
+        store_threads: calls to the store that run at once, and as many more that are searches
+            `at_once`; those that come together in a store that merges them each hold one.
     """
 
     max_ingest_batches: int = 4

@@ -177,7 +177,8 @@ class Settings(BaseSettings):
     store_threads: int = Field(
         16,
         gt=0,
-        description="Calls to the store at once; searches that come together share a pass.",
+        description="Calls to the store at once, and as many searches by vectors on the threads of"
+        " gRPC; those that come together share a pass.",
     )
     max_sample_items: int = Field(
         20_000, gt=0, description="Items whose vectors a fit or a diagnosis reads."

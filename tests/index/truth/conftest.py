@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kokeshi.index.incoming import new_rows
-from kokeshi.index.store import CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 from kokeshi.index.truth import Truth
 from kokeshi.index.writer import Job, Writer
 

@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import apsw
 import pytest
+from killing import Steps
+from waiting import wait_for
 
 from kokeshi.errors import SetupError
 from kokeshi.index import restore as restoring
@@ -69,8 +70,7 @@ def versions_in(directory, number):
 def test_a_backup_under_writes_holds_all_that_was_acknowledged_before_it(home, tmp_path, number):
     faces = home.create()
     with Clients(home, faces) as clients:
-        while not all(clients.acknowledged):
-            time.sleep(0.005)
+        wait_for(lambda: all(clients.acknowledged))
         for turn in range(3):
             before = list(clients.acknowledged)
             manifest = backup(home.directory, tmp_path / f"backup{turn}", step_pages=3)
@@ -227,43 +227,21 @@ def test_a_backup_that_is_killed_leaves_nothing_that_looks_whole(backed_up, tmp_
     assert not (tmp_path / "second.partial").exists()
 
 
-class Killed(BaseException):
-    """What no clean-up sees."""
-
-
 def test_a_restore_that_is_killed_anywhere_leaves_the_old_the_new_or_a_refusal(
     backed_up, tmp_path, monkeypatch, number
 ):
     _, source = backed_up
     directory = tmp_path / "used"
-    left, refused, steps, is_done = 0, 0, 0, False
-
-    def counted(call):
-        def run(*args, **kwargs):
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-            return call(*args, **kwargs)
-
-        return run
-
-    for place, name in ((restoring, "fsync_directory"), (Path, "rename"), (Path, "unlink")):
-        monkeypatch.setattr(place, name, counted(getattr(place, name)))
+    calls = (restoring, "fsync_directory"), (Path, "rename"), (Path, "unlink")
+    process = Steps(monkeypatch, *calls)
+    refused, steps, is_done = 0, 0, False
     while not is_done:
-        left = 0
         restore(source, directory, is_replacing=True)
         truth = Truth(directory)
         truth.writing.execute("DELETE FROM vectors WHERE row % 2")  # the old is told by its loss
         truth.close()
         steps += 1
-        left = steps
-        try:
-            restore(source, directory, is_replacing=True)
-            is_done = True
-        except Killed:
-            pass
-        left = 0
+        is_done = process.is_done(lambda: restore(source, directory, is_replacing=True), steps)
         try:
             Truth(directory).close()
         except SetupError as error:

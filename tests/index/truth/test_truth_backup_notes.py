@@ -8,6 +8,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from killing import Killed, Steps
 
 from kokeshi.errors import SetupError
 from kokeshi.index import CollectionSpec, EmbeddedStore
@@ -115,8 +116,8 @@ def test_a_backup_of_the_first_format_is_restored_and_its_notes_are_empty(home, 
     assert not manifest.has_room_for_notes
     assert manifest.collections[0].rows == 5
     assert read_notes(tmp_path / "restored") == ({}, {})
-    rewrite(tmp_path / "backup", lambda values: values.update(format=3))
-    with pytest.raises(SetupError, match=r"has format 3\.2"):
+    rewrite(tmp_path / "backup", lambda values: values.update(format=4))
+    with pytest.raises(SetupError, match=r"has format 4\.2"):
         restore(tmp_path / "backup", tmp_path / "newer")
 
 
@@ -196,38 +197,6 @@ def test_an_alias_in_a_backup_is_of_a_collection_that_is_in_it(tmp_path):
             thread.join()
 
 
-class Killed(BaseException):
-    """What no clean-up sees."""
-
-
-class Steps:
-    """Calls that are counted, and one of which, where it is set, is the last of the process."""
-
-    def __init__(self, monkeypatch):
-        self.left = 0
-        for place, name in ((restoring, "fsync_directory"), (Path, "rename"), (Path, "unlink")):
-            monkeypatch.setattr(place, name, self.counted(getattr(place, name)))
-
-    def counted(self, call):
-        def run(*args, **kwargs):
-            self.left -= 1
-            if self.left == 0:
-                raise Killed
-            return call(*args, **kwargs)
-
-        return run
-
-    def is_done(self, work, steps):
-        self.left = steps
-        try:
-            work()
-        except Killed:
-            return False
-        finally:
-            self.left = 0
-        return True
-
-
 def change(directory):
     """Makes a directory another one than its backup."""
     write_notes(directory, version=3)
@@ -250,7 +219,8 @@ def test_a_restore_that_is_killed_anywhere_leaves_the_old_the_new_or_a_refusal(
     new = state_of(used)
     change(used)
     old = state_of(used)
-    process = Steps(monkeypatch)
+    calls = (restoring, "fsync_directory"), (Path, "rename"), (Path, "unlink")
+    process = Steps(monkeypatch, *calls)
     refused, steps, is_done = 0, 0, False
     while not is_done:
         steps += 1

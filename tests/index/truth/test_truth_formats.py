@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 import pytest
+from killing import Steps
 
 from kokeshi.errors import InvalidRequestError, SetupError
 from kokeshi.index import migration
@@ -152,42 +153,21 @@ def test_a_disk_that_fails_a_migration_leaves_the_old_database(golden, disk, err
     Truth(directory).close()
 
 
-class Killed(BaseException):
-    """What no clean-up of the migration sees."""
-
-
 @pytest.fixture
-def killed_at(monkeypatch):
-    """Lets the migration die at its n-th call that copies a row, changes a name or syncs."""
-    left = 0
-
-    def counted(call):
-        def run(*args, **kwargs):
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-            return call(*args, **kwargs)
-
-        return run
-
-    def arm(steps):
-        nonlocal left
-        left = steps
-
-    for place, name in (
+def migrating(monkeypatch):
+    """A process whose steps are to copy a row, change a name or sync."""
+    return Steps(
+        monkeypatch,
         (migration, "fsync_file"),
         (migration, "fsync_directory"),
         (migration.format_1, "seal_head"),
         (os, "link"),
         (Path, "rename"),
         (Path, "unlink"),
-    ):
-        monkeypatch.setattr(place, name, counted(getattr(place, name)))
-    return arm
+    )
 
 
-def test_a_migration_that_is_killed_anywhere_leaves_one_good_database(golden, killed_at, number):
+def test_a_migration_that_is_killed_anywhere_leaves_one_good_database(golden, migrating, number):
     directory = golden(1)
     original = (directory / "vectors.sqlite").read_bytes()
     is_done, steps = False, 0
@@ -196,13 +176,7 @@ def test_a_migration_that_is_killed_anywhere_leaves_one_good_database(golden, ki
         for path in directory.iterdir():
             path.unlink()
         (directory / "vectors.sqlite").write_bytes(original)
-        killed_at(steps)
-        try:
-            Truth(directory).close()
-            is_done = True
-        except Killed:
-            pass
-        killed_at(0)
+        is_done = migrating.is_done(lambda: Truth(directory).close(), steps)
         truth = Truth(directory)
         check_faces(truth, number)
         truth.close()

@@ -1,16 +1,10 @@
 """What the writer does in quiet moments: the log is folded, space is given back."""
 
 import threading
-import time
+
+from waiting import wait_for
 
 from kokeshi.index.upkeep import Upkeep
-
-
-def wait_for(condition, timeout_s=10.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass in time"
-        time.sleep(0.01)
 
 
 def size_of(path):

@@ -1,15 +1,17 @@
 """The RPCs of Collections: unpack, call the service, pack."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.aside import aside, found_bytes
 from kokeshi.gateway.grpc import pack_collections, unpack, unpack_collections
+from kokeshi.gateway.grpc.methods import Tell, blocking
 from kokeshi.gateway.grpc.rpc import Rpc
 from kokeshi.gateway.ingest import Batch, add_batches
 from kokeshi.gateway.streaming import Asked, answer_each
 from kokeshi.service import Service
-from kokeshi.service.types import Alias, Found, IngestBatch
+from kokeshi.service.search_types import SearchWords
+from kokeshi.service.types import Alias, Found, IngestBatch, Input
 from kokeshi.v1 import collections_pb2 as cpb
 from kokeshi.v1 import collections_pb2_grpc
 
@@ -172,9 +174,24 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
         )
         return cpb.DeleteItemsResponse(count=written.count, sequence=written.sequence)
 
-    async def Search(self, request: cpb.SearchRequest, context: Rpc) -> cpb.SearchResponse:
-        """See collections.proto."""
-        answer = await self._search(request, context)
+    @blocking
+    def Search(  # type: ignore[override] # it tells, see `methods`
+        self, request: cpb.SearchRequest, context: Rpc, tell: Tell
+    ) -> Callable[[], Awaitable[cpb.SearchResponse]] | None:
+        """See collections.proto. Who searches by vectors is answered by the thread at hand."""
+        queries = unpack.inputs(request.queries, "queries")
+        words = unpack_collections.search_words(request)
+        found = self._service.search_at_once(request.collection, queries, **words)
+        if found is None:
+            return lambda: self._searched(request.collection, queries, words, context)
+        tell(pack_collections.found(found))
+        return None
+
+    async def _searched(
+        self, collection: str, queries: Sequence[Input], words: SearchWords, context: Rpc
+    ) -> cpb.SearchResponse:
+        timeout_s = context.time_remaining()
+        answer = await self._service.search(collection, queries, timeout_s=timeout_s, **words)
         return await aside(found_bytes(answer), lambda: pack_collections.found(answer))
 
     async def _search(self, request: cpb.SearchRequest, context: Rpc) -> Found:

@@ -2,14 +2,16 @@
 
 A plain method blocks; it runs on a thread. One with a third argument, `tell`, may return before it
 answers, which it does by calling that once, on any thread, with a message or an exception; where it
-raises, it never does. A coroutine, or an asynchronous generator, runs on the
-event loop and holds no thread.
+raises, it never does. It should not block, unless it says so by `blocking`. And it may return a
+coroutine's function in the place of an answer: that runs on the event loop, as do methods that are
+coroutines or asynchronous generators, and holds no thread.
 """
 
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, nullcontext
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from grpc import RpcMethodHandler
@@ -22,11 +24,20 @@ from kokeshi.gateway.grpc.streams import Streams
 from kokeshi.gateway.grpc.wire import Server, Start
 
 T = TypeVar("T")
+B = TypeVar("B", bound=Callable[..., Any])
+
+Tell = Callable[[Any], None]
 
 TELL: Final = "tell"
 # Neither timed nor counted, for they last as long as clients like.
 ENDLESS: Final = frozenset({"Watch", "ServerReflectionInfo"})
 NO_REQUEST: Final = Reply(code="UNIMPLEMENTED", details="the method takes exactly one message")
+
+
+def blocking(behaviour: B) -> B:
+    """Marks a method with `tell` that may block the thread that took the call."""
+    behaviour.blocks = True  # type: ignore[attr-defined]
+    return behaviour
 
 
 def starting(method: Method, handler: RpcMethodHandler, server: Server, streams: Streams) -> Start:
@@ -55,7 +66,8 @@ def starting(method: Method, handler: RpcMethodHandler, server: Server, streams:
         return lambda rpc: streams.start(method, rpc)
     run, answer = server.run, _answer
     if TELL in inspect.signature(behaviour).parameters:
-        run, answer = server.run_soon, _answer_soon
+        run = server.run if getattr(behaviour, "blocks", False) else server.run_soon
+        answer = partial(_answer_soon, server)
     return lambda rpc: _with_message(rpc, lambda data: run(lambda: answer(method, rpc, data)))
 
 
@@ -87,7 +99,7 @@ def _answer(method: Method, rpc: Rpc, data: bytes) -> None:
         rpc.finish(reply)
 
 
-def _answer_soon(method: Method, rpc: Rpc, data: bytes) -> None:
+def _answer_soon(server: Server, method: Method, rpc: Rpc, data: bytes) -> None:
     """Runs a method that tells its answer, on this thread or another."""
     call = method.called(rpc)
     started_s = begin(call)
@@ -106,9 +118,22 @@ def _answer_soon(method: Method, rpc: Rpc, data: bytes) -> None:
         return
     with Known(call):
         try:
-            method.behaviour(method.message(data, call), rpc, tell)
+            rest = method.behaviour(method.message(data, call), rpc, tell)
         except Exception as error:
             tell(error)
+            return
+        if rest is not None:
+            _start_on_loop(server, rpc, lambda: _telling(rest, tell))
+
+
+async def _telling(rest: Callable[[], Coroutine[Any, Any, Any]], tell: Tell) -> None:
+    answer: Any = CancelledError("the caller has left")
+    try:
+        answer = await rest()
+    except Exception as error:
+        answer = error
+    finally:
+        tell(answer)
 
 
 def _told(method: Method, call: Call, rpc: Rpc, answer: Any) -> Reply:  # noqa: ANN401 - any message
@@ -130,8 +155,14 @@ def _on_loop(server: Server, rpc: Rpc, work: Callable[[], Coroutine[Any, Any, Re
         finally:
             rpc.finish(reply)
 
+    _start_on_loop(server, rpc, finishing)
+
+
+def _start_on_loop(server: Server, rpc: Rpc, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a coroutine, cancelled with the call."""
+
     def begin() -> None:
-        task = server.loop.create_task(finishing())
+        task = server.loop.create_task(work())
 
         def over() -> None:
             if rpc.cancelled:

@@ -1,14 +1,9 @@
 """From REST requests to what the service is asked, whatever the content type."""
 
-import sys
-from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
-from typing import Any, Final, TypeVar, get_origin
+from collections.abc import Callable, Iterable
+from typing import Any, Final, get_origin
 
-import numpy as np
 from fastapi import Request
-from pydantic import ValidationError
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.aside import aside
@@ -24,17 +19,11 @@ from kokeshi.gateway.http.body import (
     read_form,
     wrong_type,
 )
-from kokeshi.gateway.tensors import tensor
-from kokeshi.images import Limits, from_base64
-from kokeshi.service.types import Audio, Image, Input, NewItem, Tensor, Text
-
-O = TypeVar("O", bound=requests.Body)  # noqa: E741 - options
+from kokeshi.gateway.http.checking import O, checked, shown
+from kokeshi.gateway.http.json_inputs import inputs, new_items, one_input
+from kokeshi.service.types import Image, Input, NewItem, Text
 
 IMAGE: Final = "image"
-KINDS: Final = ("image", "text", "audio", "tensor")
-# The whole body is within its limit; the service refuses images over theirs.
-ANY_SIZE: Final = Limits(max_bytes=sys.maxsize)
-SHOWN_CHARS: Final = 40  # of a value that was refused
 _CURL: Final = "-F image=@FILE"
 
 
@@ -173,133 +162,6 @@ def _from_part(part: Part) -> Input:
     return Text(part.data.decode()) if part.file_name is None else Image(part.data)
 
 
-def checked(body: type[O], content: Any, *, strict: bool = True) -> O:  # noqa: ANN401 - unchecked
-    """Content as the record it should be.
-
-    Args:
-        body: the record.
-        content: JSON, or texts by name.
-        strict: whether a text that reads as a number is none.
-
-    Raises:
-        InvalidRequestError: the first thing that is wrong, with its place.
-    """
-    try:
-        # None leaves the choice to the fields: enums are always read from words
-        return body.model_validate(content, strict=None if strict else False)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False)[0]
-        raise InvalidRequestError(told(problem, body.model_fields)) from error
-
-
-def told(problem: Mapping[str, Any], known: Iterable[str] = ()) -> str:
-    """What pydantic found wrong, in words.
-
-    Args:
-        problem: one of pydantic's `errors()`.
-        known: fields that there are, to name the nearest to an unknown one.
-    """
-    place = ".".join(map(str, problem["loc"])) or "the body"
-    match problem["type"]:
-        case "missing":
-            return f"field {place!r} is required"
-        case "extra_forbidden":
-            near = get_close_matches(place, known, n=1)
-            return f"field {place!r} is unknown" + (f"; did you mean {near[0]!r}" if near else "")
-        case "model_type" | "dict_type":
-            return f"{place} is a JSON object, not {_shown(problem['input'])}"
-    message = problem["msg"][:1].lower() + problem["msg"][1:]
-    return f"{place}: {message}, not {_shown(problem['input'])}"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, Mapping | list):
-        return "an object" if isinstance(value, Mapping) else "a list"
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
-
-
-def inputs(bodies: Iterable[requests.InputBody], field: str) -> list[Input]:
-    """All inputs of a JSON body.
-
-    Raises:
-        InvalidRequestError: one cannot be read; its position is named.
-    """
-    return [one_input(body, f"{field}[{i}]") for i, body in enumerate(bodies)]
-
-
-def one_input(body: requests.InputBody, place: str) -> Input:
-    """One input of a JSON body.
-
-    Raises:
-        InvalidRequestError: it cannot be read; `place` is named.
-    """
-    given = [kind for kind in KINDS if getattr(body, kind) is not None]
-    if len(given) != 1:
-        told = " and ".join(given) or "none"
-        raise InvalidRequestError(f"{place} holds one of {', '.join(KINDS)}, not {told}")
-    try:
-        return _unpacked(body)
-    except InvalidRequestError as error:
-        error.args = (f"{place}: {error}",)
-        raise
-
-
-def _unpacked(body: requests.InputBody) -> Input:
-    if body.image is not None:
-        return image(body.image)
-    if body.text is not None:
-        return Text(body.text)
-    if body.audio is not None:
-        return Audio(_decoded(body.audio))
-    return _tensor(body.tensor or requests.TensorBody())
-
-
-def image(text: str) -> Image:
-    """An image from base64 or a data URI.
-
-    Raises:
-        InvalidRequestError: it is neither.
-    """
-    return Image(from_base64(text, ANY_SIZE))
-
-
-def _tensor(body: requests.TensorBody) -> Tensor:
-    if (body.data is None) == (body.values is None):
-        raise InvalidRequestError("a tensor holds either data or values")
-    if body.data is not None:
-        return tensor(body.data_type, body.shape, _decoded(body.data))
-    if body.shape or body.data_type:
-        raise InvalidRequestError("a tensor with values takes no data_type and no shape")
-    with np.errstate(over="ignore"):  # to infinity, which the service refuses
-        return Tensor(np.asarray(body.values, dtype=np.float32))
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return b64decode(text, validate=True)
-    except ValueError as error:
-        raise InvalidRequestError("the data is not valid base64") from error
-
-
-def new_items(bodies: Iterable[collection_bodies.NewItemBody]) -> list[NewItem]:
-    """All items of a JSON body.
-
-    Raises:
-        InvalidRequestError: the input of one cannot be read; its position is named.
-    """
-    return [new_item(body, f"items[{i}]") for i, body in enumerate(bodies)]
-
-
-def new_item(body: collection_bodies.NewItemBody, place: str) -> NewItem:
-    """One item of a JSON body.
-
-    Raises:
-        InvalidRequestError: its input cannot be read; `place` is named.
-    """
-    return NewItem(body.id, one_input(body.input, f"{place}.input"), body.metadata)
-
-
 async def ask_items(request: Request) -> tuple[collection_bodies.AddItemsOptions, list[NewItem]]:
     """Options and items of AddItems.
 
@@ -328,5 +190,5 @@ async def ask_items(request: Request) -> tuple[collection_bodies.AddItemsOptions
 def _metadata(text: str) -> dict[str, Any]:
     metadata = parse_json(text.encode(), "the metadata")
     if not isinstance(metadata, dict):
-        raise InvalidRequestError(f"metadata is a JSON object, not {_shown(metadata)}")
+        raise InvalidRequestError(f"metadata is a JSON object, not {shown(metadata)}")
     return metadata

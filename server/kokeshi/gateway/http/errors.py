@@ -23,8 +23,8 @@ from kokeshi.gateway.http.answers.errors import (
     OpenAIErrorBody,
     OpenAIErrorResponse,
 )
-from kokeshi.gateway.http.asked import told
 from kokeshi.gateway.http.body import JSON
+from kokeshi.gateway.http.checking import told
 from kokeshi.gateway.kserve import http_status
 
 EMBEDDINGS_PATH: Final = "/v1/embeddings"

@@ -19,9 +19,10 @@ from kokeshi.gateway.calls import current
 from kokeshi.gateway.http.answers import openai as answers
 from kokeshi.gateway.http.answers import respond
 from kokeshi.gateway.http.answers.errors import OpenAIErrorResponse
-from kokeshi.gateway.http.asked import ask_sized, image
+from kokeshi.gateway.http.asked import ask_sized
 from kokeshi.gateway.http.body import service_of, timeout_s
 from kokeshi.gateway.http.errors import EMBEDDINGS_PATH
+from kokeshi.gateway.http.json_inputs import image
 from kokeshi.gateway.http.openapi import ERRORS, json_body
 from kokeshi.gateway.http.requests import EmbeddingsRequest
 from kokeshi.service import Service

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.gateway.http.asked import inputs, one_input
 from kokeshi.gateway.http.collection_bodies import Filter, Tenant
 from kokeshi.gateway.http.examples import SEVEN
+from kokeshi.gateway.http.json_inputs import inputs, one_input
 from kokeshi.gateway.http.requests import MAX_UINT32, Body, Count, InputBody, Share
 from kokeshi.service.retrieval.records import (
     DiagnoseOptions,

@@ -11,7 +11,7 @@ from kokeshi.gateway.calls import current
 from kokeshi.gateway.http import collection_bodies, requests
 from kokeshi.gateway.http.answers import collections as answers
 from kokeshi.gateway.http.answers import respond
-from kokeshi.gateway.http.asked import ask, ask_json, checked, inputs, one_input
+from kokeshi.gateway.http.asked import ask, ask_json
 from kokeshi.gateway.http.body import (
     NDJSON,
     lines,
@@ -21,6 +21,8 @@ from kokeshi.gateway.http.body import (
     timeout_s,
     wrong_type,
 )
+from kokeshi.gateway.http.checking import checked
+from kokeshi.gateway.http.json_inputs import inputs, one_input
 from kokeshi.gateway.http.lines import LinesResponse
 from kokeshi.gateway.http.openapi import bodies, json_body, lines_body
 from kokeshi.gateway.streaming import Answered, Asked, answer_each

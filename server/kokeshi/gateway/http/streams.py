@@ -9,7 +9,6 @@ from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.http import collection_bodies
 from kokeshi.gateway.http.answers import collections as answers
 from kokeshi.gateway.http.answers import respond
-from kokeshi.gateway.http.asked import checked, new_item
 from kokeshi.gateway.http.body import (
     NDJSON,
     lines,
@@ -18,6 +17,8 @@ from kokeshi.gateway.http.body import (
     service_of,
     wrong_type,
 )
+from kokeshi.gateway.http.checking import checked
+from kokeshi.gateway.http.json_inputs import new_item
 from kokeshi.gateway.http.lines import LinesResponse
 from kokeshi.gateway.http.openapi import lines_body
 from kokeshi.gateway.ingest import Batch, add_batches

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from kokeshi.index.store import Item, Vector
+from kokeshi.index.items import Item, Vector
 
 KEY_CHARACTERS: Final = 32
 

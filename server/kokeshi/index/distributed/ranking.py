@@ -9,8 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.found import Hit
 from kokeshi.index.geometry import Doubles, Geometry, unit
-from kokeshi.index.store import CollectionSpec, Hit, SearchParams, Vector
+from kokeshi.index.items import Vector
+from kokeshi.index.spec import CollectionSpec
 
 SHORTLIST_ROWS: Final = 500
 SHORTLIST_PER_K: Final = 50

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from kokeshi.errors import UnavailableError
-from kokeshi.index.store import CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 
 PROPERTY: Final = "kokeshi.collection"
 FORMAT: Final = 1

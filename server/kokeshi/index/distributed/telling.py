@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from kokeshi.errors import CollectionNotFoundError, UnavailableError
-from kokeshi.index.store import CollectionInfo, CollectionSpec, StoreStats
+from kokeshi.index.info import CollectionInfo, StoreStats
+from kokeshi.index.spec import CollectionSpec
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from kokeshi.index.forms.rows import chunks, sample
 from kokeshi.index.geometry import Geometry
 from kokeshi.index.kernels import Part, offsets
 from kokeshi.index.kernels.engine import load_faiss, threaded
-from kokeshi.index.store import Metric
+from kokeshi.index.spec import Metric
 from kokeshi.index.tuning import Tuning
 
 KINDS: Final = ("hnsw", "ivf", "panorama")

@@ -13,9 +13,9 @@ import numpy as np
 
 from kokeshi.index.forms.rows import line
 from kokeshi.index.geometry import Doubles
+from kokeshi.index.items import Vector
 from kokeshi.index.kernels import Mask, Positions
 from kokeshi.index.kernels.engine import bits, single_threaded, threaded
-from kokeshi.index.store import Vector
 
 Progress = Callable[[float], None]
 IsStopped = Callable[[], bool]

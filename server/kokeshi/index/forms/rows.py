@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.index.geometry import SHORTEST_PREFIX, Doubles, Geometry
+from kokeshi.index.items import Vector
 from kokeshi.index.kernels import Part, gather
-from kokeshi.index.store import Vector
 
 BUILD_ROWS: Final = 2048  # between two looks at whether to stop
 

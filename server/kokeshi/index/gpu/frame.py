@@ -12,7 +12,8 @@ import numpy as np
 
 from kokeshi.index.geometry import Doubles
 from kokeshi.index.gpu.faults import UnfitRowsError
-from kokeshi.index.store import Metric, Vector
+from kokeshi.index.items import Vector
+from kokeshi.index.spec import Metric
 
 LARGEST: Final = 16.0  # of the numbers of a sample; float16 has room for 4000 times that
 HALF_MOST: Final = 65504.0  # of float16

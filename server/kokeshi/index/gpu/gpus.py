@@ -10,13 +10,15 @@ from kokeshi.index.forms import Form
 from kokeshi.index.forms.form import IsStopped, Progress
 from kokeshi.index.geometry import Geometry
 from kokeshi.index.gpu.building import extended, fresh
+from kokeshi.index.gpu.device import Gpu
 from kokeshi.index.gpu.faults import GpuFullError, GpuLostError, UnfitRowsError
-from kokeshi.index.gpu.form import GpuForm, row_bytes
+from kokeshi.index.gpu.form import GpuForm
 from kokeshi.index.gpu.limits import GpuLimits
 from kokeshi.index.gpu.owner import Owner
 from kokeshi.index.gpu.probe import usable_gpus
+from kokeshi.index.gpu.room import row_bytes
 from kokeshi.index.kernels import Part
-from kokeshi.index.store import CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +36,10 @@ class Gpus:
     """All GPUs that FAISS can use; they are looked for when first asked for.
 
     Args:
-        probe: finds their numbers, within so many seconds.
+        probe: finds them, within so many seconds.
     """
 
-    def __init__(self, probe: Callable[[float], Sequence[int]] = usable_gpus) -> None:
+    def __init__(self, probe: Callable[[float], Sequence[Gpu]] = usable_gpus) -> None:
         self._probe = probe
         self._finding = threading.Lock()
         self._owners: list[Owner] | None = None
@@ -48,8 +50,8 @@ class Gpus:
         """GPUs that work; `limits` are kept from the first call."""
         with self._finding:
             if self._owners is None:
-                numbers = self._probe(limits.probe_timeout_s)
-                self._owners = [Owner(number, limits, self._tell) for number in numbers]
+                found = self._probe(limits.probe_timeout_s)
+                self._owners = [Owner(gpu, limits, self._tell) for gpu in found]
             return [owner for owner in self._owners if not owner.lost]
 
     def suits(
@@ -61,7 +63,7 @@ class Gpus:
             return False
         if self._failures.get(spec, 0) >= TRIES:
             return False
-        return _length(self.owners(limits), rows, lengths) is not None
+        return _length(self.owners(limits), spec, rows, lengths) is not None
 
     def build(
         self,
@@ -93,7 +95,7 @@ class Gpus:
                 form = extended(before, geometry, parts, owners, is_stopped, progress)
             else:
                 rows = sum(len(part.block) for part in parts)
-                length = _length(owners, rows, lengths)
+                length = _length(owners, spec, rows, lengths)
                 if length is None:
                     raise GpuFullError("more rows than GPUs may hold")
                 form = fresh(geometry, parts, length, owners, is_stopped, progress)
@@ -129,10 +131,17 @@ class Gpus:
             watcher.gpu_lost()
 
 
-def _length(owners: Sequence[Owner], rows: int, lengths: Sequence[int]) -> int | None:
-    """The best length at which so many rows fit into all GPUs together."""
+def _length(
+    owners: Sequence[Owner], spec: CollectionSpec, rows: int, lengths: Sequence[int]
+) -> int | None:
+    """The best length at which so many rows fit into all GPUs together, as graphs where some are.
+
+    Rows that are sent in shards too small for graphs take less.
+    """
     most = sum(owner.room.size_bytes for owner in owners)
-    return next((length for length in lengths if rows * row_bytes(length) <= most), None)
+    is_graph = spec.metric != "ip" and any(owner.suits_graph(rows) for owner in owners)
+    fits = (one for one in lengths if rows * row_bytes(one, is_graph=is_graph) <= most)
+    return next(fits, None)
 
 
 GPUS = Gpus()

@@ -7,87 +7,36 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from kokeshi.errors import OverloadedError
-from kokeshi.index.gpu.device import Device, Labels
+from kokeshi.index.gpu.cagra import FIRST_DEGREE, Labels
+from kokeshi.index.gpu.device import Device, Gpu
 from kokeshi.index.gpu.faults import GpuFullError, GpuLostError, is_out_of_memory
+from kokeshi.index.gpu.jobs import Job, Selected, Shard
 from kokeshi.index.gpu.limits import GpuLimits
 from kokeshi.index.gpu.room import Room
-from kokeshi.index.store import Vector
+from kokeshi.index.items import Vector
 
 logger = logging.getLogger(__name__)
 
 _STOP: Final = None
 
 
-@dataclass(frozen=True, eq=False)
-class Shard:
-    """Rows that a GPU holds; they are freed when nobody holds the shard.
-
-    Attributes:
-        owner: of the GPU.
-        number: of the shard, there.
-        start: position of its first row.
-        size: how many rows.
-    """
-
-    owner: "Owner"
-    number: int
-    start: int
-    size: int
-
-
-class Job:
-    """Something asked of a GPU; `wait` for its answer.
-
-    Attributes:
-        shards: that are searched; none: `work` is done instead.
-        queries: (n, length) float32.
-        k: neighbours in each shard.
-    """
-
-    def __init__(
-        self,
-        work: Callable[[Device], None] | None = None,
-        shards: Sequence[Shard] = (),
-        queries: Vector | None = None,
-        k: int = 0,
-    ) -> None:
-        self.work = work
-        self.shards = tuple(shards)
-        self.queries = queries
-        self.k = k
-        self.is_left = False  # nobody waits any more
-        self.error: Exception | None = None
-        self.found: list[tuple[Vector, Labels]] = []
-        self.done = threading.Event()
-
-    @property
-    def size(self) -> int:
-        """Queries."""
-        return 0 if self.queries is None else len(self.queries)
-
-    def end(self, error: Exception | None = None) -> None:
-        """Answers."""
-        self.error = error
-        self.done.set()
-
-
 class Owner:
     """A GPU, its thread and its queue.
 
     Args:
-        number: FAISS's, of the GPU.
+        gpu: see `Gpu`.
         limits: see `GpuLimits`.
         on_lost: called once when the GPU is given up, by the thread that found out.
     """
 
-    def __init__(self, number: int, limits: GpuLimits, on_lost: Callable[[], None]) -> None:
-        self.number = number
+    def __init__(self, gpu: Gpu, limits: GpuLimits, on_lost: Callable[[], None]) -> None:
+        self.gpu = gpu
+        self.number = gpu.number
         self.limits = limits
         self.room = Room(limits.memory_bytes)
         self.lost = ""  # why the GPU was given up
@@ -97,22 +46,40 @@ class Owner:
         self._numbers = itertools.count()
         self._room_for_jobs = threading.Semaphore(limits.queue_jobs)
         self._begun_s: float | None = None
+        self._may_take_s = limits.timeout_s  # what it is at
         self._losing = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name=f"kokeshi-gpu-{number}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"kokeshi-gpu-{gpu.number}", daemon=True
+        )
         self._thread.start()
 
-    def hold(self, rows: Vector, metric: int) -> int:
-        """Sends rows to the GPU; the number of their shard. Their room was taken before.
+    @property
+    def walks(self) -> bool:
+        """True where some of the rows that it holds may become graphs."""
+        return self.gpu.walks and self.limits.graph_rows > 0
+
+    def suits_graph(self, rows: int) -> bool:
+        """Tells whether so many rows should become a graph: a row has more others than links."""
+        return self.walks and rows >= max(self.limits.graph_rows, FIRST_DEGREE + 1)
+
+    def hold(self, rows: Vector, *, is_l2: bool, is_graph: bool = False) -> tuple[int, bool]:
+        """Sends rows to the GPU; the number of their shard, and whether they became a graph.
+
+        Their room was taken before.
 
         Raises:
             GpuFullError: the GPU has no memory left.
             GpuLostError: it failed.
         """
-        number = next(self._numbers)
-        job = Job(lambda device: device.add(number, rows, metric))
+        number, became = next(self._numbers), []
+
+        def work(device: Device) -> None:
+            became.append(device.add(number, rows, is_l2=is_l2, is_graph=is_graph))
+
+        job = Job(work)
         self._jobs.put(job)
         self.wait(job, self.limits.hold_timeout_s)
-        return number
+        return number, became[0]
 
     def free(self, number: int, size_bytes: int) -> None:
         """Frees a shard and its room. May be called by a finaliser: takes no lock."""
@@ -123,8 +90,15 @@ class Owner:
 
         self._jobs.put(Job(work))
 
-    def search(self, shards: Sequence[Shard], queries: Vector, k: int) -> Job:
-        """Asks for the nearest rows of each shard; returns at once.
+    def search(
+        self,
+        shards: Sequence[Shard],
+        queries: Vector,
+        k: int,
+        breadth: int = 0,
+        selected: Sequence[Selected] | None = None,
+    ) -> Job:
+        """Asks for the nearest rows of each shard, see `Job`; returns at once.
 
         Raises:
             OverloadedError: too many searches wait.
@@ -133,7 +107,7 @@ class Owner:
             raise OverloadedError(
                 f"{self.limits.queue_jobs} searches wait for a GPU, expected no more"
             )
-        job = Job(shards=shards, queries=queries, k=k)
+        job = Job(None, shards, queries, k, breadth, selected)
         self._jobs.put(job)
         return job
 
@@ -170,8 +144,8 @@ class Owner:
         self._thread.join(0.0 if self.lost else self.limits.timeout_s)
 
     def _is_hanging(self, timeout_s: float) -> bool:
-        begun_s = self._begun_s
-        return begun_s is not None and time.monotonic() - begun_s >= timeout_s / 2
+        begun_s, may_take_s = self._begun_s, max(timeout_s, self._may_take_s)
+        return begun_s is not None and time.monotonic() - begun_s >= may_take_s / 2
 
     def _run(self) -> None:
         device: Device | None = None
@@ -180,11 +154,13 @@ class Owner:
             batch = self._next(waiting)
             if batch is None:
                 return
+            is_search = batch[0].work is None
+            self._may_take_s = self.limits.timeout_s if is_search else self.limits.hold_timeout_s
             self._begun_s = time.monotonic()
             try:
                 if self.lost:
                     raise GpuLostError(self.lost)
-                device = device or Device(self.number, self.limits.scratch_bytes)
+                device = device or Device(self.gpu, self.limits.scratch_bytes)
                 self._do(device, batch)
             except Exception as error:
                 self._fail(batch, error)
@@ -205,7 +181,7 @@ class Owner:
             return None
         batch, kept, room = [first], [], self.limits.queries_per_call - first.size
         for job in waiting if first.shards else ():
-            if job is not None and job.shards == first.shards and job.size <= room:
+            if job is not None and job.is_like(first) and job.size <= room:
                 batch.append(job)
                 room -= job.size
             else:
@@ -228,15 +204,33 @@ class Owner:
 
     def _search(self, device: Device, jobs: list[Job]) -> None:
         queries = np.concatenate([job.queries for job in jobs if job.queries is not None])
-        k = max(job.k for job in jobs)
-        for shard in jobs[0].shards:
-            scores, labels = device.search(shard.number, queries, min(k, shard.size))
-            self.calls += 1
+        k, breadth = max(job.k for job in jobs), max(job.breadth for job in jobs)
+        shards = jobs[0].shards
+        selected: Sequence[Selected | None] = jobs[0].selected or [None] * len(shards)
+        for shard, chosen in zip(shards, selected, strict=True):
+            scores, labels = self._nearest(device, shard, queries, k, breadth, chosen)
             start = 0
             for job in jobs:
                 stop = start + job.size
                 job.found.append((scores[start:stop, : job.k], labels[start:stop, : job.k]))
                 start = stop
+
+    def _nearest(
+        self,
+        device: Device,
+        shard: Shard,
+        queries: Vector,
+        k: int,
+        breadth: int,
+        chosen: Selected | None,
+    ) -> tuple[Vector, Labels]:
+        """No more than there are: what cuVS answers beyond them is not said anywhere."""
+        k = min(k, shard.most if chosen is None else min(chosen.rows, shard.most))
+        if not k:
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        self.calls += 1
+        bits = None if chosen is None else chosen.bits
+        return device.search(shard.number, queries, k, bits, breadth)
 
     def _fail(self, batch: list[Job], error: Exception) -> None:
         told: Exception = error

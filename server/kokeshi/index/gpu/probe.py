@@ -1,8 +1,9 @@
-"""Which GPUs FAISS can use, found out by another process.
+"""Which GPUs FAISS can use, found out by other processes.
 
 FAISS ends the process that asks where the driver is broken or a GPU is dead: most of its CUDA calls
 are followed by an assertion, not by an exception. So a process that may end asks first, and
-searches a few rows on each GPU.
+searches a few rows on each GPU. Where FAISS was built with cuVS another one tries that: if it ends,
+or does not, the GPUs are used without.
 """
 
 import logging
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from typing import Final
 
+from kokeshi.index.gpu.device import Gpu
 from kokeshi.index.kernels.engine import load_faiss
 
 logger = logging.getLogger(__name__)
@@ -28,21 +30,44 @@ for number in range(faiss.get_num_gpus()):
         print("gpu", number, flush=True)
 """
 
+CUVS_QUESTION: Final = "from kokeshi.index.gpu.trial import tell; tell()"
 
-def usable_gpus(timeout_s: float) -> list[int]:
-    """Numbers of the GPUs that found their neighbours; none where FAISS was built without GPUs."""
-    if not hasattr(load_faiss(), "StandardGpuResources"):
+
+def usable_gpus(timeout_s: float) -> list[Gpu]:
+    """GPUs that found their neighbours; none where FAISS was built without GPUs.
+
+    Args:
+        timeout_s: of each of the two processes.
+    """
+    faiss = load_faiss()
+    if not hasattr(faiss, "StandardGpuResources"):
         return []
-    command = [sys.executable, "-c", QUESTION]
+    numbers = _numbers("gpu", _answered(QUESTION, timeout_s, "collections use no other GPU"))
+    if not numbers or not hasattr(faiss, "GpuIndexCagra"):
+        return [Gpu(number) for number in numbers]
+    lines = _answered(CUVS_QUESTION, timeout_s, "collections do without cuVS on other GPUs")
+    selects, walks = _numbers("selects", lines), _numbers("walks", lines)
+    return [Gpu(number, number in selects, number in walks) for number in numbers]
+
+
+def _numbers(what: str, lines: list[str]) -> list[int]:
+    """Numbers of the GPUs that something was said of."""
+    pairs = (line.split() for line in lines)
+    return [int(pair[1]) for pair in pairs if pair[:1] == [what] and pair[1:2]]
+
+
+def _answered(question: str, timeout_s: float, without: str) -> list[str]:
+    """Lines that another process printed; nothing where it did not end in time."""
+    command = [sys.executable, "-c", question]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        logger.error("collections use no GPU: none answered, %s", error)
+        logger.error("%s: none answered, %s", without, error)
         return []
-    numbers = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("gpu ")]
+    lines = done.stdout.splitlines()
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
-        logger.error("collections use the GPUs %s only: FAISS failed, %s", numbers, last)
-    return numbers
+        logger.error("%s than %s: FAISS failed, %s", without, lines, last)
+    return lines

@@ -1,6 +1,11 @@
 """How much of a GPU's memory is taken."""
 
 import threading
+from typing import Final
+
+from kokeshi.index.gpu.cagra import GRAPH_DEGREE
+
+_ALIGNED_BYTES: Final = 16  # cuVS begins a row of a graph at a multiple of it
 
 
 class Room:
@@ -33,3 +38,10 @@ class Room:
 
     def _is_free(self, size_bytes: int) -> bool:
         return self._taken_bytes + size_bytes <= self.size_bytes
+
+
+def row_bytes(length: int, *, is_graph: bool = False) -> int:
+    """What a row of float16 takes on a GPU: its norm with it, or its links in a graph."""
+    if is_graph:
+        return -(-2 * length // _ALIGNED_BYTES) * _ALIGNED_BYTES + 4 * GRAPH_DEGREE
+    return 2 * length + 4

@@ -6,13 +6,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kokeshi.index.items import Vector
 from kokeshi.index.kernels.codes import LARGEST_CODE
 from kokeshi.index.kernels.engine import bits
 from kokeshi.index.kernels.parts import Part, offsets
 from kokeshi.index.kernels.pool import POOL
 from kokeshi.index.kernels.runs import Bytes, Run
 from kokeshi.index.kernels.selection import Chosen, best
-from kokeshi.index.store import Vector
 
 ALONE_BYTES: Final = 2**20  # the calling thread has read them before others are at work
 # A run hands on its share of the k best, times this, and some more: to keep all k of every run

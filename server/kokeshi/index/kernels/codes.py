@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.index.geometry import Block, Geometry
+from kokeshi.index.items import Vector
 from kokeshi.index.kernels.runs import Run, runs_of
-from kokeshi.index.store import Metric, Vector
+from kokeshi.index.spec import Metric
 
 CodeValues = npt.NDArray[np.int8]
 

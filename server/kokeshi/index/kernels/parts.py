@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.index.geometry import Block, Geometry, Rows
+from kokeshi.index.items import Vector
 from kokeshi.index.kernels.codes import Codes
-from kokeshi.index.store import Vector
 
 Positions = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]

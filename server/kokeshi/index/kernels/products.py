@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from kokeshi.index.store import Vector
+from kokeshi.index.items import Vector
 
 CACHED_BYTES: Final = 256 * 2**10  # rows of one pass over several queries: they stay in L2
 # Multiplications of one product: OpenBLAS stays on one thread up to here, see its interface/gemm.c.

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from kokeshi.index.items import Vector
 from kokeshi.index.kernels.engine import bits, load_faiss, single_threaded
-from kokeshi.index.store import Vector
 
 RUN_ROWS: Final = 32_768  # that one task scans, most
 

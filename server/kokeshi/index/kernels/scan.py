@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kokeshi.index.geometry import Doubles, Geometry
+from kokeshi.index.items import Vector
 from kokeshi.index.kernels.coded import best_codes
 from kokeshi.index.kernels.codes import are_coded
 from kokeshi.index.kernels.parts import Part, Positions, Span, spans
@@ -19,7 +20,6 @@ from kokeshi.index.kernels.pool import POOL
 from kokeshi.index.kernels.products import dots
 from kokeshi.index.kernels.scores import Aim, aim, doubt_of, finish
 from kokeshi.index.kernels.selection import Bar, Chosen, above, best
-from kokeshi.index.store import Vector
 
 SPANS_PER_THREAD: Final = 8  # so that all threads end together ...
 SPAN_ROWS: Final = 2048  # ... but no fewer rows in one

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kokeshi.index.geometry import Doubles, Geometry
+from kokeshi.index.items import Vector
 from kokeshi.index.kernels.parts import Part, Span
-from kokeshi.index.store import Vector
 
 UNIT_ROUNDOFF: Final = 2.0**-24  # of float32
 

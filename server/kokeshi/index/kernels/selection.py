@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from kokeshi.index.items import Vector
 from kokeshi.index.kernels.parts import Positions
-from kokeshi.index.store import Vector
 
 _LANES: Final = 64  # rows that compete for one seat in the preselection
 

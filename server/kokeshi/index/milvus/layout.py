@@ -12,7 +12,7 @@ from kokeshi.errors import UnavailableError, UnimplementedError
 from kokeshi.index.distributed import settings
 from kokeshi.index.distributed.keys import KEY_CHARACTERS
 from kokeshi.index.distributed.ranking import shortlist_dimension
-from kokeshi.index.store import CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 
 PREFIX: Final = "kokeshi_"
 REQUESTS: Final = "kokeshi_REQUESTS"  # upper case: no collection's name has it

@@ -10,8 +10,8 @@ from kokeshi.errors import InvalidRequestError
 from kokeshi.index.distributed.keys import digest
 from kokeshi.index.filters.milvus import holds_list
 from kokeshi.index.geometry import SHORTEST_PREFIX, Doubles, unit
+from kokeshi.index.items import Item, Vector
 from kokeshi.index.milvus.layout import Layout
-from kokeshi.index.store import Item, Vector
 
 # Milvus sums squares in float32: beyond these norms they overflow, or vanish
 SMALLEST_NORM: Final = 1e-15

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from kokeshi.errors import TooLargeError, UnimplementedError
+from kokeshi.index.asked import SearchParams
 from kokeshi.index.distributed.ranking import BREADTH, MARGIN, WIDER, Best, shortlist_rows
+from kokeshi.index.found import Hit, Route
 from kokeshi.index.geometry import Geometry
+from kokeshi.index.items import Vector
 from kokeshi.index.milvus.client import STRONG
 from kokeshi.index.milvus.layout import METRICS, Layout, prefix_metric
 from kokeshi.index.milvus.reading import FIELDS, FLOAT_BYTES, MAX_ROWS, Reader, Row
 from kokeshi.index.milvus.where import Where
-from kokeshi.index.store import Hit, Route, SearchParams, Vector
 
 
 @dataclass(frozen=True)

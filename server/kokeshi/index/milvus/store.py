@@ -13,10 +13,15 @@ from kokeshi.errors import (
     UnimplementedError,
 )
 from kokeshi.index import checks
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.capabilities import Capabilities
 from kokeshi.index.distributed.clock import Clock
 from kokeshi.index.distributed.telling import info_of, listed, stats_of
 from kokeshi.index.filters import Filter
 from kokeshi.index.filters.milvus import OPERATORS
+from kokeshi.index.found import Found
+from kokeshi.index.info import CollectionInfo, StoreStats
+from kokeshi.index.items import MAX_TENANTS, NO_TENANT, Item, Page, Receipt
 from kokeshi.index.milvus.catalogue import Catalogue
 from kokeshi.index.milvus.client import Client
 from kokeshi.index.milvus.layout import KINDS, METRICS, Layout, layout_of
@@ -25,19 +30,7 @@ from kokeshi.index.milvus.rows import item_of, keys_of
 from kokeshi.index.milvus.search import Search
 from kokeshi.index.milvus.where import Where
 from kokeshi.index.milvus.writing import Writing
-from kokeshi.index.store import (
-    MAX_TENANTS,
-    NO_TENANT,
-    Capabilities,
-    CollectionInfo,
-    CollectionSpec,
-    Found,
-    Item,
-    Page,
-    Receipt,
-    SearchParams,
-    StoreStats,
-)
+from kokeshi.index.spec import CollectionSpec
 
 
 class MilvusStore:

@@ -11,13 +11,13 @@ from kokeshi.index import checks
 from kokeshi.index.distributed.clock import Clock
 from kokeshi.index.distributed.keys import digest, fingerprint
 from kokeshi.index.distributed.requests import Request
+from kokeshi.index.items import Item, Receipt
 from kokeshi.index.milvus.client import Client
 from kokeshi.index.milvus.journal import Journal
 from kokeshi.index.milvus.layout import Layout
 from kokeshi.index.milvus.reading import FLOAT_BYTES, Reader
 from kokeshi.index.milvus.rows import keys_of, rows_of
 from kokeshi.index.milvus.where import Where
-from kokeshi.index.store import Item, Receipt
 
 LITE: Final = "milvus_lite"
 

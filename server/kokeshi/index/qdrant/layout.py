@@ -8,7 +8,7 @@ from typing import Any, Final
 from kokeshi.errors import UnavailableError, UnimplementedError
 from kokeshi.index.distributed import settings
 from kokeshi.index.distributed.ranking import shortlist_dimension
-from kokeshi.index.store import CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 
 PREFIX: Final = "kokeshi_"
 REQUESTS: Final = "kokeshi_REQUESTS"  # upper case: no collection's name has it

@@ -9,8 +9,8 @@ import orjson
 
 from kokeshi.index.filters.grammar import MAX_PATH_KEYS
 from kokeshi.index.geometry import SHORTEST_PREFIX, unit
+from kokeshi.index.items import Item, Vector
 from kokeshi.index.qdrant.layout import Layout
-from kokeshi.index.store import Item, Vector
 
 NAMESPACE: Final = uuid.UUID("5f0f6a3e-4c0b-5b7e-9d0e-6b6f6b657368")
 # Vectors this near to unit norm are stored as they were given: it is less than float32 makes of

@@ -13,13 +13,15 @@ from typing import Any, Final
 import numpy as np
 
 from kokeshi.errors import TooLargeError, UnimplementedError
+from kokeshi.index.asked import SearchParams
 from kokeshi.index.distributed.ranking import BREADTH, MARGIN, WIDER, Best, shortlist_rows
+from kokeshi.index.found import Hit, Route
 from kokeshi.index.geometry import Geometry
+from kokeshi.index.items import Vector
 from kokeshi.index.qdrant.layout import Layout
 from kokeshi.index.qdrant.points import Row, row_of
 from kokeshi.index.qdrant.reading import FLOAT_BYTES, PAYLOAD, Reader, consistency
 from kokeshi.index.qdrant.where import Where
-from kokeshi.index.store import Hit, Route, SearchParams, Vector
 
 # Of the largest score: float32's sums of thousands of products are off by less.
 SCORE_ERROR: Final = 1e-5

@@ -9,42 +9,26 @@ from typing import Any, Final, Self
 
 import numpy.typing as npt
 
-from kokeshi.errors import (
-    AlreadyExistsError,
-    ItemNotFoundError,
-)
+from kokeshi.errors import AlreadyExistsError, ItemNotFoundError
 from kokeshi.index import checks
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.capabilities import Capabilities
 from kokeshi.index.distributed.clock import Clock
 from kokeshi.index.distributed.telling import info_of, listed, stats_of
 from kokeshi.index.filters import Filter
 from kokeshi.index.filters.qdrant import OPERATORS
+from kokeshi.index.found import Found
+from kokeshi.index.info import CollectionInfo, StoreStats
+from kokeshi.index.items import MAX_TENANTS, NO_TENANT, Item, Page, Receipt
 from kokeshi.index.qdrant.catalogue import Catalogue
 from kokeshi.index.qdrant.client import Client
-from kokeshi.index.qdrant.layout import (
-    DISTANCES,
-    KINDS,
-    LOCAL_KINDS,
-    Building,
-    layout_of,
-)
+from kokeshi.index.qdrant.layout import DISTANCES, KINDS, LOCAL_KINDS, Building, layout_of
 from kokeshi.index.qdrant.points import item_of, keys_of
 from kokeshi.index.qdrant.reading import Reader
 from kokeshi.index.qdrant.search import Search
 from kokeshi.index.qdrant.where import Where
 from kokeshi.index.qdrant.writing import Writing
-from kokeshi.index.store import (
-    MAX_TENANTS,
-    NO_TENANT,
-    Capabilities,
-    CollectionInfo,
-    CollectionSpec,
-    Found,
-    Item,
-    Page,
-    Receipt,
-    SearchParams,
-    StoreStats,
-)
+from kokeshi.index.spec import CollectionSpec
 
 PREFIX_SINCE: Final = (1, 19)  # version of the server that matches prefixes of texts
 

@@ -10,13 +10,13 @@ from kokeshi.index import checks
 from kokeshi.index.distributed.clock import Clock
 from kokeshi.index.distributed.keys import digest, fingerprint
 from kokeshi.index.distributed.requests import Request
+from kokeshi.index.items import Item, Receipt
 from kokeshi.index.qdrant.client import Raw
 from kokeshi.index.qdrant.journal import Journal
 from kokeshi.index.qdrant.layout import Layout
 from kokeshi.index.qdrant.points import keys_of, points_of
 from kokeshi.index.qdrant.reading import FLOAT_BYTES, Reader
 from kokeshi.index.qdrant.where import Where
-from kokeshi.index.store import Item, Receipt
 
 
 class Writing:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from kokeshi.errors import InvalidRequestError
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.found import RecallEstimate
 from kokeshi.index.recall.dials import DEFAULT, EXACT, Setting
 from kokeshi.index.recall.ledger import EXACTLY, Point
-from kokeshi.index.store import RecallEstimate, SearchParams
 
 Basis = Literal["measured", "likely", "exact", "deepest", "over_budget", "unknown"]
 MAX_BUDGET_MS: Final = 3_600_000.0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from kokeshi.index.store import Hit
+from kokeshi.index.found import Hit
 
 # A remote store scores in float32 what another of its ways to search scores in another order.
 TOLERANCE: Final = 1e-6

@@ -5,9 +5,10 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from kokeshi.index.found import RecallEstimate
+from kokeshi.index.info import CollectionInfo
 from kokeshi.index.recall.dials import Dial, Setting, Want
 from kokeshi.index.recall.interval import Tally
-from kokeshi.index.store import CollectionInfo, RecallEstimate
 
 FORMAT: Final = 1
 

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from kokeshi.index.store import (
-    NO_TENANT,
-    Capabilities,
-    CollectionInfo,
-    CollectionSpec,
-    Found,
-    SearchParams,
-)
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.capabilities import Capabilities
+from kokeshi.index.found import Found
+from kokeshi.index.info import CollectionInfo
+from kokeshi.index.items import NO_TENANT
+from kokeshi.index.spec import CollectionSpec
 
 # Shortlists that are tried, in multiples of k.
 SHORTLISTS_PER_K: Final = (5, 20, 100, 400)

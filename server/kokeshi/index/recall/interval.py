@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from kokeshi.index.store import RecallEstimate
+from kokeshi.index.found import RecallEstimate
 
 Z: Final = 1.959964  # 95 %, both sides
 # Half a query that found half of its neighbours is added to the variance: where nothing was missed

@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from kokeshi.index.found import RecallEstimate
 from kokeshi.index.recall.curve import Measure
 from kokeshi.index.recall.dials import Dial, Setting, Want
 from kokeshi.index.recall.interval import Tally
-from kokeshi.index.store import RecallEstimate
 
 # From so many live queries on, what stored rows told as queries does not count any more.
 LIVE_QUERIES: Final = 30.0

@@ -12,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi import metrics
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.found import Found, RecallEstimate
+from kokeshi.index.info import CollectionInfo
 from kokeshi.index.passing import PassingStore
 from kokeshi.index.recall.choosing import Choice, by_budget, by_recall, check_wish
 from kokeshi.index.recall.curve import Keeper, decoded
@@ -29,13 +32,7 @@ from kokeshi.index.recall.shadow import Pace, Shadow
 from kokeshi.index.recall.state import State
 from kokeshi.index.recall.surveying import GROWTH, Effort
 from kokeshi.index.recall.surveyor import Surveyor
-from kokeshi.index.store import (
-    CollectionInfo,
-    Found,
-    RecallEstimate,
-    SearchParams,
-    Store,
-)
+from kokeshi.index.store import Store
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any, Final
 import numpy as np
 
 from kokeshi.errors import SetupError
+from kokeshi.index.found import RecallEstimate
 from kokeshi.index.recall.report import Report
-from kokeshi.index.store import RecallEstimate
 
 SIZE_INCHES: Final = (11.0, 4.6)
 FLOOR: Final = 1e-3  # of what is missed: a thousandth or less

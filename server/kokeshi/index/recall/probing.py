@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from kokeshi.errors import ItemNotFoundError
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.found import Found, Hit
+from kokeshi.index.items import Vector
 from kokeshi.index.recall.comparing import compared, compared_across_writes
 from kokeshi.index.recall.dials import EXACT, Dial, Setting, Want, dial_of
 from kokeshi.index.recall.ledger import Ledger
-from kokeshi.index.store import Found, Hit, SearchParams, Store, Vector
+from kokeshi.index.store import Store
 
 Turn = Callable[[], AbstractContextManager[None]]
 

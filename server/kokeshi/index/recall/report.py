@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from kokeshi.errors import InvalidRequestError
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.found import RecallEstimate
+from kokeshi.index.info import CollectionInfo
 from kokeshi.index.recall.curve import Curve
 from kokeshi.index.recall.dials import EXACT, Want, rounded
 from kokeshi.index.recall.interval import Tally
 from kokeshi.index.recall.ledger import Ledger, Point
 from kokeshi.index.recall.probing import Probe
 from kokeshi.index.recall.surveying import Query, Survey, moved
-from kokeshi.index.store import CollectionInfo, RecallEstimate, SearchParams, Store
+from kokeshi.index.store import Store
 
 SEED: Final = 0
 SURVEY_SHARE: Final = 0.9  # of the work; the rest is for the lengths

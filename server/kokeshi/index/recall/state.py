@@ -4,11 +4,12 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from kokeshi.index.info import CollectionInfo
 from kokeshi.index.recall.curve import Curve
 from kokeshi.index.recall.dials import EXACT, Dial, Setting, Want
 from kokeshi.index.recall.ledger import Fading, Ledger
 from kokeshi.index.recall.surveying import GROWTH
-from kokeshi.index.store import CollectionInfo, CollectionSpec
+from kokeshi.index.spec import CollectionSpec
 
 MAX_WANTS: Final = 32
 EXPLORED_FIRST: Final = 64  # queries of a new want that are all repeated, while there is time

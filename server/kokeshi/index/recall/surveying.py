@@ -10,10 +10,13 @@ from typing import Final
 import numpy as np
 
 from kokeshi.errors import ItemNotFoundError
+from kokeshi.index.asked import SearchParams
+from kokeshi.index.info import CollectionInfo
+from kokeshi.index.items import Item, Vector
 from kokeshi.index.recall.dials import DEFAULT, EXACT, EXACT_KINDS, Setting, Want, ladder
 from kokeshi.index.recall.ledger import Ledger, Point
 from kokeshi.index.recall.probing import Probe, Turn, explore
-from kokeshi.index.store import CollectionInfo, Item, SearchParams, Store, Vector
+from kokeshi.index.store import Store
 
 PAGE_ROWS: Final = 1000
 FIRST_QUERIES: Final = 32  # by every setting; the others only by those worth it

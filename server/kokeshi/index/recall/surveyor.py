@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from kokeshi.errors import KokeshiError
+from kokeshi.index.info import CollectionInfo
 from kokeshi.index.recall.curve import Curve, Keeper
 from kokeshi.index.recall.dials import Want
 from kokeshi.index.recall.probing import Turn
 from kokeshi.index.recall.state import State
 from kokeshi.index.recall.surveying import Effort, Survey, drawn, is_worth_it, moved
-from kokeshi.index.store import CollectionInfo, Store
+from kokeshi.index.store import Store
 
 logger = logging.getLogger(__name__)
 

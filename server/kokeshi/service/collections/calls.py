@@ -229,6 +229,17 @@ class CollectionCalls:
         options = SearchOptions(**how)
         return await self._collections.searching.search(collection, queries, options, timeout_s)
 
+    def search_at_once(
+        self, collection: str, queries: Sequence[Input] = (), **how: Unpack[SearchWords]
+    ) -> Found | None:
+        """`search` on the calling thread, which it blocks.
+
+        Returns:
+            None: something has to be embedded or read first, or too many searches block threads
+            already; `search` answers it.
+        """
+        return self._collections.searching.search_at_once(collection, queries, SearchOptions(**how))
+
     @survives_swaps
     async def explain(
         self,

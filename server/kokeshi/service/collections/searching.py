@@ -1,16 +1,17 @@
 """Searches: queries made, dials turned, hits shaped."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from kokeshi import index, metrics
-from kokeshi.errors import InvalidRequestError
+from kokeshi.errors import InvalidRequestError, UnavailableError
 from kokeshi.index.filters import And, Exists, Filter, In, Not
 from kokeshi.service.classify import check_k
 from kokeshi.service.collections import shaping
 from kokeshi.service.collections.dials import Dials, check_dials, turned
-from kokeshi.service.collections.ground import Ground
+from kokeshi.service.collections.ground import Ground, given_vector
 from kokeshi.service.collections.keeping import wanted_of
 from kokeshi.service.collections.pages import Place, fingerprint
 from kokeshi.service.collections.queries import Queries, given_queries, queries_of
@@ -68,12 +69,13 @@ class Searching:
     def __init__(self, ground: Ground, dials: Dials | None) -> None:
         self._ground = ground
         self._dials = dials
+        self._turns = threading.BoundedSemaphore(ground.collection_limits.store_threads)
 
     async def search(
         self, name: str, inputs: Sequence[Input], asked: SearchOptions, timeout_s: float | None
     ) -> Found:
         """See `Service.search`."""
-        begun = await self._ground.call(lambda: self._at_once(name, inputs, asked))
+        begun = await self._ground.call(lambda: self._in_one_turn(name, inputs, asked))
         if isinstance(begun, Found):
             return begun
         queries = await queries_of(self._ground, begun.spec, inputs, asked, timeout_s)
@@ -86,7 +88,24 @@ class Searching:
         begun = await self._ground.call(lambda: self._begun(name, inputs, asked))
         return begun.of(await queries_of(self._ground, begun.spec, inputs, asked, timeout_s))
 
-    def _at_once(self, name: str, inputs: Sequence[Input], asked: SearchOptions) -> Found | Begun:
+    def search_at_once(
+        self, name: str, inputs: Sequence[Input], asked: SearchOptions
+    ) -> Found | None:
+        """See `Service.search_at_once`."""
+        is_given = inputs and all(given_vector(each) is not None for each in inputs)
+        if not is_given or not self._turns.acquire(blocking=False):
+            return None
+        try:
+            found = self._in_one_turn(name, inputs, asked)
+        except UnavailableError:  # `search` tries it again
+            return None
+        finally:
+            self._turns.release()
+        return found if isinstance(found, Found) else None
+
+    def _in_one_turn(
+        self, name: str, inputs: Sequence[Input], asked: SearchOptions
+    ) -> Found | Begun:
         """Answers a search that comes with its vectors: another turn of a thread costs 0.1 ms."""
         begun = self._begun(name, inputs, asked)
         queries = given_queries(self._ground, begun.spec, inputs, asked)
