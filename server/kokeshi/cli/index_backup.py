@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from kokeshi.index.manifest import Manifest
     from kokeshi.index.notes_survey import NotesSurvey
     from kokeshi.index.verify import CollectionSurvey, Survey
+    from kokeshi.settings import Settings
 
+EMBEDDED: Final = "embedded"  # the store whose vectors are in the data directory
 Data = Annotated[
     Path | None, typer.Option("--data", help="Data directory of the server (KOKESHI_DATA).")
 ]
@@ -31,11 +33,13 @@ def backup(
     """Copy all collections, aliases and fitted models to a directory, while a server writes."""
     from kokeshi.index.backup import backup as run
 
+    settings = load_settings(data=data)
     with progress("percent") as bar:
         task = bar.add_task(target.name, total=100)
         manifest = run(
-            load_settings(data=data).data,
+            settings.data,
             target,
+            notes_alone=settings.store != EMBEDDED,
             progress=lambda share: bar.update(task, completed=int(100 * share)),
         )
     if as_json:
@@ -75,9 +79,8 @@ def verify(
 ) -> None:
     """Read every row and note of the data directory, or of a backup, and say what is damaged."""
     from kokeshi.index.backup import verify_backup
-    from kokeshi.index.verify import verify as run
 
-    found: Survey = verify_backup(source) if source else run(load_settings(data=data).data)
+    found: Survey = verify_backup(source) if source else _verified(load_settings(data=data))
     if as_json:
         print_json(asdict(found))
     else:
@@ -86,9 +89,18 @@ def verify(
         raise SetupError("the data is damaged")
 
 
+def _verified(settings: "Settings") -> "Survey":
+    from kokeshi.index.notes_alone import verify_notes
+    from kokeshi.index.verify import verify as run
+
+    return run(settings.data) if settings.store == EMBEDDED else verify_notes(settings.data)
+
+
 def _tell_copy(manifest: "Manifest") -> None:
     notes = manifest.notes.survey if manifest.notes else None
     _tell(manifest.collections, manifest.findings, notes)
+    if not manifest.has_vectors:
+        note("notes alone: the vectors are in another engine, to be backed up by its own means")
 
 
 def _tell(
@@ -96,10 +108,11 @@ def _tell(
     findings: Iterable[str],
     notes: "NotesSurvey | None",
 ) -> None:
-    print_table(
-        ["name", "items ", "sequence ", "damaged "],
-        ((one.name, one.rows, one.seq, one.damaged) for one in collections),
-    )
+    if collections or not notes:
+        print_table(
+            ["name", "items ", "sequence ", "damaged "],
+            ((one.name, one.rows, one.seq, one.damaged) for one in collections),
+        )
     for one in collections:
         for finding in one.findings:
             note(f"{one.name}: {finding}")

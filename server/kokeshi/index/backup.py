@@ -2,11 +2,11 @@
 
 A backup is a directory with the database and the notes, as of one moment, and a manifest that says
 what is in them. It is written aside and renamed once it is whole and on the disk; index files are
-left out, they are derived.
+left out, they are derived. Where another engine keeps the vectors, a backup has the notes alone:
+that engine has means of its own.
 """
 
 import contextlib
-import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +17,17 @@ from typing import Any, Final
 import apsw
 
 from kokeshi.errors import SetupError
+from kokeshi.index.copying import sha256_of
 from kokeshi.index.crash_points import crash_point
 from kokeshi.index.lock import fsync_directory, fsync_file
-from kokeshi.index.manifest import CopiedNotes, Manifest, read_manifest, write_manifest
+from kokeshi.index.manifest import (
+    BACKUP_FORMAT,
+    NOTES_ALONE,
+    CopiedNotes,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 from kokeshi.index.notes_file import FILE as NOTES
 from kokeshi.index.notes_survey import NotesSurvey, survey_notes_file
 from kokeshi.index.schema import DATABASE, SCHEMA_VERSION, open_reader
@@ -35,6 +43,7 @@ def backup(
     directory: Path,
     target: Path,
     *,
+    notes_alone: bool = False,
     step_pages: int = STEP_PAGES,
     progress: Progress | None = None,
 ) -> Manifest:
@@ -46,14 +55,14 @@ def backup(
     Args:
         directory: a data directory.
         target: absent or empty.
+        notes_alone: another engine keeps the vectors; a database in the directory is left out.
         step_pages: copied at a time.
         progress: is told the share that is done.
 
     Raises:
-        SetupError: there is no database, the target is taken, or the disk is full.
+        SetupError: there is nothing to copy, the target is taken, or the disk is full.
     """
-    if not (directory / DATABASE).exists():
-        raise SetupError(f"there is no database in {directory}")
+    names = _names(directory, notes_alone=notes_alone)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SetupError(f"{target} is not an empty directory")
     aside = target.with_name(f"{target.name}.partial")
@@ -61,7 +70,7 @@ def backup(
         if aside.exists():
             shutil.rmtree(aside)
         aside.mkdir(parents=True)
-        _copy(directory, aside, step_pages, progress)
+        _copy(directory, aside, names, step_pages, progress)
         crash_point("backup.after_copy")
         manifest = _described(aside)
         write_manifest(aside, manifest)
@@ -79,6 +88,19 @@ def backup(
     return manifest
 
 
+def _names(directory: Path, *, notes_alone: bool) -> Sequence[str]:
+    """The files to copy, the largest first."""
+    has_notes = (directory / NOTES).exists()
+    if notes_alone:
+        if not has_notes:
+            raise SetupError(f"there are no notes in {directory}")
+        return (NOTES,)
+    if not (directory / DATABASE).exists():
+        hint = "; where another engine keeps the vectors, name it as the store" if has_notes else ""
+        raise SetupError(f"there is no database in {directory}{hint}")
+    return (DATABASE, NOTES) if has_notes else (DATABASE,)
+
+
 def verify_backup(source: Path) -> Survey:
     """Checks a backup: its manifest, the bytes of its files, every row, every page, every note.
 
@@ -87,6 +109,8 @@ def verify_backup(source: Path) -> Survey:
     """
     manifest = read_manifest(source)
     notes = _verified_notes(source / NOTES, manifest.notes)
+    if not manifest.has_vectors:
+        return Survey((), (), notes)
     if not _is_as_copied(source / DATABASE, manifest):
         return Survey((), ("the database is not the one that was backed up",), notes)
     return replace(verify_file(source / DATABASE), notes=notes)
@@ -103,28 +127,33 @@ def _verified_notes(path: Path, copied: CopiedNotes | None) -> NotesSurvey | Non
 def _is_as_copied(path: Path, copied: Manifest | CopiedNotes) -> bool:
     if not path.exists():
         return False
-    return (path.stat().st_size, _sha256(path)) == (copied.bytes, copied.sha256)
+    return (path.stat().st_size, sha256_of(path)) == (copied.bytes, copied.sha256)
 
 
-def _copy(directory: Path, aside: Path, step_pages: int, progress: Progress | None) -> None:
-    """Copies the database and, where there are any, the notes as they are at one moment."""
+def _copy(
+    directory: Path,
+    aside: Path,
+    names: Sequence[str],
+    step_pages: int,
+    progress: Progress | None,
+) -> None:
+    """Copies files of a data directory as they are at one moment."""
     with contextlib.ExitStack() as stack:
 
         def opened(name: str) -> Any:  # noqa: ANN401 - apsw is untyped
             return stack.enter_context(contextlib.closing(open_reader(directory, name)))
 
-        sources = {DATABASE: opened(DATABASE)}
-        if (directory / NOTES).exists():
-            sources[NOTES] = opened(NOTES)
+        sources = {name: opened(name) for name in names}
         # One read transaction over all steps: otherwise each write would start the copy anew.
-        _begin(list(sources.values()), opened(DATABASE))
-        _check_version(sources[DATABASE], directory)
+        _begin(list(sources.values()), opened(names[0]))
+        if DATABASE in sources:
+            _check_version(sources[DATABASE], directory)
         for name, source in reversed(sources.items()):
-            _copy_pages(source, aside / name, step_pages, progress if name == DATABASE else None)
+            _copy_pages(source, aside / name, step_pages, progress if name == names[0] else None)
 
 
 def _begin(sources: Sequence[Any], watch: Any) -> None:  # noqa: ANN401 - apsw is untyped
-    """Begins a read of each file, with no write to the database between the first and the last.
+    """Begins a read of each file, with no write to the first of them meanwhile.
 
     So an alias that is copied is of a collection that is copied. Where writes leave no gap, the
     last try is taken as it is.
@@ -164,24 +193,21 @@ def _copy_pages(source: Any, path: Path, step_pages: int, progress: Progress | N
 
 def _described(aside: Path) -> Manifest:
     path = aside / DATABASE
-    found = verify_file(path)
+    has_vectors = path.exists()
+    found = verify_file(path) if has_vectors else Survey((), ())
     return Manifest(
         created_s=time.time(),
         schema=SCHEMA_VERSION,
-        bytes=path.stat().st_size,
-        sha256=_sha256(path),
+        bytes=path.stat().st_size if has_vectors else 0,
+        sha256=sha256_of(path) if has_vectors else "",
         collections=found.collections,
         findings=found.findings,
         notes=_described_notes(aside / NOTES),
+        format=BACKUP_FORMAT if has_vectors else NOTES_ALONE,
     )
 
 
 def _described_notes(path: Path) -> CopiedNotes | None:
     if not path.exists():
         return None
-    return CopiedNotes(path.stat().st_size, _sha256(path), survey_notes_file(path))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return CopiedNotes(path.stat().st_size, sha256_of(path), survey_notes_file(path))

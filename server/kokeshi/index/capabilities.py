@@ -20,6 +20,7 @@ class Capabilities:
         snapshots: `backup` is there.
         atomic: a batch appears whole or not at all, whatever fails meanwhile.
         tenants: it can tell whose items it has.
+        counts_writes: sequence numbers count writes; else they are times, in microseconds.
     """
 
     metrics: frozenset[str]
@@ -32,6 +33,7 @@ class Capabilities:
     snapshots: bool
     atomic: bool = True
     tenants: bool = True
+    counts_writes: bool = True
 
 
 CAPABILITIES: Final = Capabilities(

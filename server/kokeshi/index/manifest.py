@@ -1,6 +1,7 @@
 """What stands beside the files of a backup: what they hold, and by which they are checked.
 
-Format 1 had no notes; a backup of that format is read as one of a directory without any.
+Format 1 had no notes; a backup of that format is read as one of a directory without any. Format 3
+is that of a backup without vectors; others are of format 2 still, for older versions to read.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from kokeshi.index.verify import CollectionSurvey
 MANIFEST: Final = "manifest.json"
 BACKUP_FORMAT: Final = 2
 NOTES_SINCE: Final = 2  # format of backups that hold notes
+NOTES_ALONE: Final = 3  # format of backups that hold nothing else, and the newest that is read
 
 _Surveyed = TypeVar("_Surveyed", CollectionSurvey, NotesSurvey)
 
@@ -45,8 +47,8 @@ class Manifest:
     Attributes:
         created_s: seconds since 1970.
         schema: format of the database.
-        bytes: size of the database.
-        sha256: of the database.
+        bytes: size of the database; 0: see `has_vectors`.
+        sha256: of the database; likewise "".
         collections: what was read in it.
         findings: what was wrong with the database when it was copied.
         notes: aliases, fitted models and curves; None: there were none, or it is of format 1.
@@ -61,6 +63,11 @@ class Manifest:
     findings: tuple[str, ...]
     notes: CopiedNotes | None = None
     format: int = BACKUP_FORMAT
+
+    @property
+    def has_vectors(self) -> bool:
+        """False for a backup of notes whose collections another engine keeps."""
+        return self.format != NOTES_ALONE
 
     @property
     def has_room_for_notes(self) -> bool:
@@ -81,10 +88,10 @@ def read_manifest(source: Path) -> Manifest:
     if hashlib.sha256(encoded).hexdigest().encode() != seal:
         raise SetupError(f"the manifest of backup {source} is damaged")
     values: dict[str, Any] = orjson.loads(encoded)
-    if values["format"] > BACKUP_FORMAT or values["schema"] > SCHEMA_VERSION:
+    if values["format"] > NOTES_ALONE or values["schema"] > SCHEMA_VERSION:
         raise SetupError(
             f"backup {source} has format {values['format']}.{values['schema']}, this version of "
-            f"kokeshi reads format {BACKUP_FORMAT}.{SCHEMA_VERSION} and older ones"
+            f"kokeshi reads format {NOTES_ALONE}.{SCHEMA_VERSION} and older ones"
         )
     collections = tuple(_told(CollectionSurvey, one) for one in values.pop("collections"))
     notes = _notes(values.pop("notes", None))

@@ -1,25 +1,20 @@
 """Backups put back into a data directory: checked first, and never there by half."""
 
 import contextlib
-import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
 
 from kokeshi.errors import SetupError
 from kokeshi.index.cache import INDEXES
+from kokeshi.index.copying import copy_checked, files_of
 from kokeshi.index.crash_points import crash_point
 from kokeshi.index.lock import DirectoryLock, fsync_directory
 from kokeshi.index.manifest import Manifest, read_manifest
+from kokeshi.index.notes_alone import NOTES_RESTORING, copy_notes, restore_notes
 from kokeshi.index.notes_file import FILE as NOTES
-from kokeshi.index.notes_survey import survey_notes_file
 from kokeshi.index.schema import DATABASE, RESTORING
 from kokeshi.index.verify import verify_file
-
-NOTES_RESTORING: Final = f"{NOTES}.restoring"  # likewise on their way to take the place
-COPY_BYTES: Final = 1 << 20
 
 
 def restore(source: Path, directory: Path, *, is_replacing: bool = False) -> Manifest:
@@ -27,7 +22,8 @@ def restore(source: Path, directory: Path, *, is_replacing: bool = False) -> Man
 
     The backup is checked as it is copied, every row of the copy too, before it takes its place.
     Cut off in between, the directory holds what it held, or refuses to be opened until a restore
-    has come to its end. After one of a backup without notes there are none.
+    has come to its end. After one of a backup without notes there are none; one of a backup without
+    vectors leaves what is beside the notes.
 
     Args:
         source: a directory that `backup` wrote.
@@ -39,6 +35,9 @@ def restore(source: Path, directory: Path, *, is_replacing: bool = False) -> Man
     """
     manifest = read_manifest(source)
     with DirectoryLock(directory):
+        if not manifest.has_vectors:
+            restore_notes(source, directory, manifest, is_replacing=is_replacing)
+            return manifest
         if not is_replacing:
             _check_empty(directory)
         try:
@@ -54,7 +53,7 @@ def _check_empty(directory: Path) -> None:
     # what a restore that was cut off has left does not count
     left = {"lock", RESTORING, NOTES_RESTORING}
     if _is_cut_off(directory):
-        left |= {INDEXES, *_files_of(NOTES)}
+        left |= {INDEXES, *files_of(NOTES)}
     strange = {path.name for path in directory.iterdir()} - left
     if strange:
         raise SetupError(
@@ -86,35 +85,14 @@ def _copy_checked(source: Path, directory: Path, manifest: Manifest) -> None:
     Raises:
         SetupError: it is damaged.
     """
-    notes = manifest.notes
-    _copy_file(source / DATABASE, directory / RESTORING, manifest.sha256)
+    copy_checked(source / DATABASE, directory / RESTORING, manifest.sha256)
     found = verify_file(directory / RESTORING)
     # what was damaged when it was backed up is no reason to withhold the rest
     if (found.collections, found.findings) != (manifest.collections, manifest.findings):
         raise SetupError("the backup is damaged: its rows are not those that were backed up")
     (directory / NOTES_RESTORING).unlink(missing_ok=True)  # of another backup
-    if notes is None:
-        return
-    _copy_file(source / NOTES, directory / NOTES_RESTORING, notes.sha256)
-    if survey_notes_file(directory / NOTES_RESTORING) != notes.survey:
-        raise SetupError("the backup is damaged: its notes are not those that were backed up")
-
-
-def _copy_file(source: Path, target: Path, sha256: str) -> None:
-    state = hashlib.sha256()
-    with source.open("rb") as old, target.open("wb") as new:
-        for part in _parts(old):
-            state.update(part)
-            new.write(part)
-        new.flush()
-        os.fsync(new.fileno())
-    if state.hexdigest() != sha256:
-        raise SetupError(f"the backup is damaged: {source.name} is not what was backed up")
-
-
-def _parts(file: Any) -> Iterator[bytes]:  # noqa: ANN401 - a binary file
-    while part := file.read(COPY_BYTES):
-        yield part
+    if manifest.notes is not None:
+        copy_notes(source, directory, manifest.notes)
 
 
 def _put_in_place(directory: Path) -> None:
@@ -125,7 +103,7 @@ def _put_in_place(directory: Path) -> None:
     fsync_directory(directory)
     crash_point("restore.before_drop")
     # with the logs of the old ones, which would be taken for the new ones'
-    for name in (*_files_of(DATABASE), *_files_of(NOTES)):
+    for name in (*files_of(DATABASE), *files_of(NOTES)):
         (directory / name).unlink(missing_ok=True)
     # index files name rows by number, which the backup may give again
     if (directory / INDEXES).exists():
@@ -138,8 +116,3 @@ def _put_in_place(directory: Path) -> None:
     (directory / RESTORING).rename(directory / DATABASE)
     crash_point("restore.after_rename")
     fsync_directory(directory)
-
-
-def _files_of(name: str) -> tuple[str, ...]:
-    """A database and what SQLite keeps beside it."""
-    return (name, f"{name}-wal", f"{name}-shm")

@@ -141,5 +141,10 @@ class RotateCollectionResponse(Answer):
     """Answer of RotateCollection."""
 
     space: str
-    energy: dict[int, float]
+    energy: dict[str, float]
     transfer: Transfer
+
+    @field_validator("energy", mode="before")
+    @classmethod
+    def _named(cls, shares: dict[int, float]) -> dict[str, float]:
+        return {str(length): share for length, share in shares.items()}

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from kokeshi.errors import TooLargeError
 from kokeshi.index.asked import SearchParams
 from kokeshi.index.found import Hit
 from kokeshi.index.geometry import Doubles, Geometry, unit
@@ -38,6 +39,30 @@ def shortlist_rows(params: SearchParams) -> int:
     return params.shortlist or max(SHORTLIST_ROWS, SHORTLIST_PER_K * params.k)
 
 
+def check_depth(
+    spec: CollectionSpec, params: SearchParams, most: int, total: int, is_exact: bool
+) -> None:
+    """Refuses to read every row for more hits than come with their vectors at once.
+
+    Where an answer holds all rows, or was asked to be exact and without vectors, they are read.
+
+    Args:
+        spec: of the collection.
+        params: of the search.
+        most: rows that come with their vectors at once.
+        total: rows that may be found.
+        is_exact: every row is to be compared.
+
+    Raises:
+        TooLargeError: k is larger than that.
+    """
+    is_bounded = is_exact and not params.with_vectors
+    if params.k > most and total > most and not is_bounded:
+        raise TooLargeError(
+            f"k must be at most {most} for vectors of {spec.dim} values, got {params.k}"
+        )
+
+
 @dataclass(eq=False)
 class Best:
     """The best rows of one query so far, by score and then by age.
@@ -45,21 +70,24 @@ class Best:
     Attributes:
         query: what `Geometry.query` made.
         k: most of them.
-        found: score (larger is nearer), number and row of each; a row has its vector in "full".
+        found: score (larger is nearer), number and row of each; a row that is offered has its
+            vector in "full".
     """
 
     query: Doubles
     k: int
     found: list[tuple[float, int, Row]] = field(default_factory=list)
 
-    def offer(self, geometry: Geometry, rows: Sequence[Row]) -> None:
-        """Takes rows that fit."""
+    def offer(self, geometry: Geometry, rows: Sequence[Row], *, with_vectors: bool = True) -> None:
+        """Takes rows that fit, with their vectors where they are to be told."""
         if not rows:
             return
         vectors = np.asarray([row["full"] for row in rows], np.float32)
         # the embedded store compares rows at unit norm: the same bits, the same scores
         vectors = unit(vectors) if geometry.metric == "cosine" else vectors
         scores = geometry.compare(vectors, self.query).tolist()
+        if not with_vectors:
+            rows = [{key: row[key] for key in row if key != "full"} for row in rows]
         self.found.extend(zip(scores, (row["seq"] for row in rows), rows, strict=True))
         self.found.sort(key=lambda one: (-one[0], one[1]))
         del self.found[self.k :]

@@ -12,9 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from kokeshi.errors import TooLargeError, UnimplementedError
+from kokeshi.errors import UnimplementedError
 from kokeshi.index.asked import SearchParams
-from kokeshi.index.distributed.ranking import BREADTH, MARGIN, WIDER, Best, shortlist_rows
+from kokeshi.index.distributed.ranking import (
+    BREADTH,
+    MARGIN,
+    WIDER,
+    Best,
+    check_depth,
+    shortlist_rows,
+)
 from kokeshi.index.found import Hit, Route
 from kokeshi.index.geometry import Geometry
 from kokeshi.index.items import Vector
@@ -102,8 +109,10 @@ class Search:
     def _narrow(self, queries: Vector, bests: list[Best]) -> list[int]:
         """Asks for ever more rows; returns the queries that want every row read."""
         most = self._reader.rows_at_once(self._layout)
-        self._check_width(most)
         pending, width = list(range(len(bests))), min(self.plan.width, most)
+        if self._params.k > most:
+            check_depth(self._layout.spec, self._params, most, self._total, self.plan.is_exact)
+            return pending
         while pending:
             short: list[int] = []
             for number, rows in self._ask(queries, pending, width):
@@ -124,13 +133,6 @@ class Search:
     def _is_all(self, count: int) -> bool:
         """True when Milvus gave every row that its expression allows; a graph may miss some."""
         return count >= self._total
-
-    def _check_width(self, most: int) -> None:
-        spec, k = self._layout.spec, self._params.k
-        if k > most:
-            raise TooLargeError(
-                f"k must be at most {most} for vectors of {spec.dim} values, got {k}"
-            )
 
     def _ask(
         self, queries: Vector, numbers: Sequence[int], width: int
@@ -178,4 +180,4 @@ class Search:
             best.found.clear()
         for rows in self._reader.all(self._layout, self._where, with_vectors=True):
             for best in bests:
-                best.offer(self._geometry, rows)
+                best.offer(self._geometry, rows, with_vectors=self._params.with_vectors)

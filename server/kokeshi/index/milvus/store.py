@@ -110,6 +110,7 @@ class MilvusStore:
             snapshots=False,
             atomic=False,
             tenants=False,
+            counts_writes=False,
         )
 
     def create(self, spec: CollectionSpec) -> CollectionInfo:

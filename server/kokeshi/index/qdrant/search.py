@@ -12,9 +12,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from kokeshi.errors import TooLargeError, UnimplementedError
+from kokeshi.errors import UnimplementedError
 from kokeshi.index.asked import SearchParams
-from kokeshi.index.distributed.ranking import BREADTH, MARGIN, WIDER, Best, shortlist_rows
+from kokeshi.index.distributed.ranking import (
+    BREADTH,
+    MARGIN,
+    WIDER,
+    Best,
+    check_depth,
+    shortlist_rows,
+)
 from kokeshi.index.found import Hit, Route
 from kokeshi.index.geometry import Geometry
 from kokeshi.index.items import Vector
@@ -123,12 +130,10 @@ class Search:
     def _narrow(self, queries: Vector, bests: list[Best]) -> list[int]:
         """Asks for ever more rows; returns the queries that want every row read."""
         most = self._reader.rows_at_once(self._layout)
-        if self._params.k > most:
-            raise TooLargeError(
-                f"k must be at most {most} for vectors of {self._layout.spec.dim} values, "
-                f"got {self._params.k}"
-            )
         pending, width = list(range(len(bests))), min(self.plan.width, most)
+        if self._params.k > most:
+            check_depth(self._layout.spec, self._params, most, self._total, self.plan.is_exact)
+            return pending
         while pending:
             short: list[int] = []
             for number, points in self._ask(queries, pending, width):
@@ -230,4 +235,4 @@ class Search:
 
     def _offer_all(self, bests: Sequence[Best], rows: Sequence[Row]) -> None:
         for best in bests:
-            best.offer(self._geometry, rows)
+            best.offer(self._geometry, rows, with_vectors=self._params.with_vectors)

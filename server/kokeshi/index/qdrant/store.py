@@ -117,6 +117,7 @@ class QdrantStore:
             exact=True,
             snapshots=False,
             atomic=False,
+            counts_writes=False,
         )
 
     def create(self, spec: CollectionSpec) -> CollectionInfo:

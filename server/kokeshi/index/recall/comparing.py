@@ -40,13 +40,13 @@ def compared_across_writes(
     *,
     higher_is_better: bool,
 ) -> tuple[int, int] | None:
-    """As `compared`, where writes came between the two; None where they spoilt it.
+    """As `compared`, where writes may have come between the two; None where they spoilt it.
 
     Args:
-        hits: what was found, after the write `seq`.
-        exact: what was there later.
+        hits: what was found.
+        exact: what was there, before or after.
         seqs_of: the writes that stored items.
-        seq: the write that the search saw last.
+        seq: the last write that both saw.
         higher_is_better: of scores.
     """
     if not exact:

@@ -44,7 +44,8 @@ class Sampling:
         least_every_s: of each dial at least one in so many seconds, while there are any.
         explored: other settings that a repeated query is searched by too, where somebody wants a
             choice.
-        writes_between: a search and its repetition; with more it is not counted.
+        writes_between: a search and its repetition; with more it is not counted, where the store's
+            numbers count writes.
         seed: of the choice.
     """
 
@@ -85,7 +86,9 @@ class Measured(PassingStore):
         self._lock = threading.Lock()
         self._states: dict[str, State] = {}
         self._searching = 0
-        self._can_repeat = inner.capabilities.exact
+        able = inner.capabilities
+        self._can_repeat = able.exact
+        self._writes_between = self._sampling.writes_between if able.counts_writes else None
         self._shadow = Shadow(pace or Pace(), lambda: self._searching == 0)
         surveyor = Surveyor(
             inner, self._state, effort or Effort(), keeper, self._shadow.turn, self._sampling.seed
@@ -222,7 +225,7 @@ class Measured(PassingStore):
             state.sampled(dial, time.monotonic())
 
     def _seen(self, dial: Dial, found: Found, row: int) -> Seen:
-        return Seen(dial, found.hits[row], found.seq, self._sampling.writes_between)
+        return Seen(dial, found.hits[row], found.seq, self._writes_between)
 
     def _repeat(self, probe: Probe, seen: Seen | None) -> None:
         state = self._states.get(probe.name)

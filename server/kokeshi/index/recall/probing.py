@@ -68,13 +68,13 @@ class Seen:
         dial: how it came about.
         hits: of the one query.
         seq: see `Found`.
-        writes_since: more of them than that make it incomparable.
+        writes_since: more of them than that make it incomparable; None: no number does.
     """
 
     dial: Dial
     hits: Sequence[Hit]
     seq: int
-    writes_since: int
+    writes_since: int | None = None
 
 
 def explore(
@@ -112,16 +112,22 @@ def explore(
             found = probe.search(store, setting)
             took_s = perf_counter() - started_s
         dial = _note(ledger, probe, setting, found, took_s)
-        if found.seq == truth.seq and not is_exact_dial(found) and dial not in counted:
+        if is_exact_dial(found) or dial in counted:
+            continue
+        counts = _counts_of(store, probe, Seen(dial, found.hits[0], found.seq), truth)
+        if counts is not None:
             counted.add(dial)
-            ledger.count(dial, *_held(probe, found.hits[0], truth), is_live=probe.is_live)
+            ledger.count(dial, *counts, is_live=probe.is_live)
 
 
 def _counts_of(store: Store, probe: Probe, seen: Seen, truth: Found) -> tuple[int, int] | None:
-    """Found and true neighbours of an answer; None where writes since then spoilt it."""
+    """Found and true neighbours of an answer; None where writes between the two spoilt it.
+
+    Numbers that are times differ though nobody wrote.
+    """
     if truth.seq == seen.seq:
         return _held(probe, seen.hits, truth)
-    if not 0 < truth.seq - seen.seq <= seen.writes_since:
+    if seen.writes_since is not None and abs(truth.seq - seen.seq) > seen.writes_since:
         return None
 
     def seqs_of(ids: Sequence[str]) -> dict[str, int]:
@@ -133,7 +139,7 @@ def _counts_of(store: Store, probe: Probe, seen: Seen, truth: Found) -> tuple[in
             probe.others(seen.hits),
             probe.others(truth.hits[0]),
             seqs_of,
-            seen.seq,
+            min(seen.seq, truth.seq),
             higher_is_better=truth.higher_is_better,
         )
     except ItemNotFoundError:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kokeshi import index
 from kokeshi.errors import ItemNotFoundError
+from kokeshi.index.filters import ID, Filter, In
 from kokeshi.plugin import Sample
 from kokeshi.service.collections.shaping import values_of
 
@@ -63,11 +64,26 @@ def _those_there(
     return [item for part in parts for item in _those_there(store, name, part, tenant)]
 
 
+def ids_there(store: index.Store, name: str, ids: Sequence[str], tenant: str) -> set[str]:
+    """Those of some ids that items have."""
+    found: set[str] = set()
+    for start in range(0, len(ids), PAGE_ITEMS):
+        some = In(ID, tuple(ids[start : start + PAGE_ITEMS]))
+        found.update(item.id for item in _scrolled(store, name, PAGE_ITEMS, tenant, some))
+    return found
+
+
 def _scanned(store: index.Store, name: str, draw: Draw) -> Iterator[index.Item]:
+    return _scrolled(store, name, draw.scanned, draw.tenant)
+
+
+def _scrolled(
+    store: index.Store, name: str, most: int, tenant: str, filter: Filter | None = None
+) -> Iterator[index.Item]:
     cursor, seen = None, 0
-    while seen < draw.scanned:
-        limit = min(PAGE_ITEMS, draw.scanned - seen)
-        page = store.scroll(name, cursor=cursor, limit=limit, tenant=draw.tenant)
+    while seen < most:
+        limit = min(PAGE_ITEMS, most - seen)
+        page = store.scroll(name, cursor=cursor, limit=limit, filter=filter, tenant=tenant)
         yield from page.items
         seen, cursor = seen + len(page.items), page.cursor
         if cursor is None:

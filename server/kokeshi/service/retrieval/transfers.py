@@ -27,7 +27,7 @@ from kokeshi.index.filters import ORIGIN, Equals
 from kokeshi.service.collections.ground import Ground
 from kokeshi.service.retrieval.keeping import MAP, ROTATION, TRANSFER, Keeper, Way, kind_of
 from kokeshi.service.retrieval.records import RetrievalLimits, Transfer
-from kokeshi.service.retrieval.sampling import matrix_of
+from kokeshi.service.retrieval.sampling import ids_there, matrix_of
 
 LOG: Final = logging.getLogger(__name__)
 RETRIES: Final = 8  # of a batch while the store is busy or away
@@ -280,22 +280,22 @@ class Transfers:
             )
             for item, vector in zip(items, vectors, strict=True)
         ]
-        try:
-            return self._add(state, target, rows)
-        except AlreadyExistsError:
-            return sum(self._add_one(state, target, row) for row in rows)
+        return self._add(state, target, rows)
 
     def _add(self, state: State, target: index.CollectionSpec, rows: list[index.Item]) -> int:
-        receipt = self._ground.store.upsert(
-            target.name, rows, space=target.space, add_only=True, tenant=state.tenant
-        )
-        return receipt.count
-
-    def _add_one(self, state: State, target: index.CollectionSpec, row: index.Item) -> int:
-        try:
-            return self._add(state, target, [row])
-        except AlreadyExistsError:
-            return 0
+        """Adds what is not there; what was embedded there meanwhile stays."""
+        while rows:
+            try:
+                receipt = self._ground.store.upsert(
+                    target.name, rows, space=target.space, add_only=True, tenant=state.tenant
+                )
+            except AlreadyExistsError:
+                ids = [row.id for row in rows]
+                there = ids_there(self._ground.store, target.name, ids, state.tenant)
+                rows = [row for row in rows if row.id not in there]
+            else:
+                return receipt.count
+        return 0
 
 
 def _key(note: Any) -> tuple[str, str, str]:  # noqa: ANN401 - a Note
