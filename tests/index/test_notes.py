@@ -66,6 +66,15 @@ def test_a_damaged_note_is_reported_and_not_served(tmp_path, change):
         assert notes.get("c", "k", entry.name) == [4]
 
 
+def test_a_bit_that_turned_in_the_text_of_a_table_is_told_as_damage(tmp_path):
+    with Notes(tmp_path) as notes:
+        notes.put("faces", "map", "a", {"b": 1})
+    path = tmp_path / "notes.sqlite"
+    path.write_bytes(path.read_bytes().replace(b"is_json INTEGER", b"is_jzon INTEGER"))
+    with Notes(tmp_path) as notes, pytest.raises(UnavailableError, match="cannot be used"):
+        notes.get("faces", "map", "a")
+
+
 def test_aliases_move_all_at_once_or_not_at_all(notes):
     notes.set_aliases({"a": "one", "b": "one"})
     with pytest.raises(InvalidRequestError, match="an alias is 1 to 64"):

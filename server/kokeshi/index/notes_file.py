@@ -32,6 +32,10 @@ CREATE TABLE aliases (
     crc INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+# of a file; a bit that turned in the text of a table ends reads with an SQLError
+_FAILURES: Final = (
+    apsw.BusyError, apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.SQLError
+)  # fmt: skip
 
 
 def open_notes(directory: Path) -> Any:  # noqa: ANN401 - apsw is untyped
@@ -83,7 +87,7 @@ def told() -> Iterator[None]:
         raise OverloadedError("the disk is full") from error
     except apsw.ConnectionClosedError as error:
         raise UnavailableError("the notes are closed") from error
-    except (apsw.BusyError, apsw.IOError, apsw.CorruptError, apsw.NotADBError) as error:
+    except _FAILURES as error:
         raise UnavailableError(f"the notes cannot be used: {type(error).__name__}") from error
 
 

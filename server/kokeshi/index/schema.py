@@ -1,6 +1,10 @@
 """The SQLite database of a data directory: its tables, its version and how it is opened."""
 
+import contextlib
 import logging
+import re
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,6 +69,7 @@ CREATE TABLE requests (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX requests_by_seq ON requests (collection, seq);
 """
+_COMMENT: Final = re.compile(r"--[^\n]*")
 
 
 def open_database(directory: Path) -> Any:  # noqa: ANN401 - apsw is untyped
@@ -89,6 +94,10 @@ def open_database(directory: Path) -> Any:  # noqa: ANN401 - apsw is untyped
         with connection:
             if not _has_tables(connection):
                 create_tables(connection)
+        strange = strange_tables(connection)
+        if strange:
+            connection.close()
+            raise SetupError(f"{path} is malformed: {strange[0]} is not as it was made")
         fsync_directory(directory)
     except (apsw.Error, OSError) as error:
         raise SetupError(f"cannot open {path}: {error}") from error
@@ -161,6 +170,32 @@ def _first_damage(connection: Any) -> str | None:  # noqa: ANN401 - apsw is unty
     except apsw.CorruptError as error:
         found = str(error)
     return None if found == "ok" else found
+
+
+def strange_tables(connection: Any) -> list[str]:  # noqa: ANN401 - apsw is untyped
+    """Tables and indexes that are missing, or not as `TABLES` makes them.
+
+    SQLite keeps their text and checks no more of it than that it can be read: another bit in the
+    name of a column ends every read, one in the condition of an index hides rows.
+    """
+    found = _texts(connection)
+    return [name for name, text in _right_texts().items() if found.get(name) != text]
+
+
+@cache
+def _right_texts() -> Mapping[str, str]:
+    with contextlib.closing(apsw.Connection(":memory:")) as fresh:
+        fresh.execute(TABLES)
+        return _texts(fresh)
+
+
+def _texts(connection: Any) -> Mapping[str, str]:  # noqa: ANN401 - apsw is untyped
+    """By name, without comments, which may change between versions."""
+    rows = connection.execute(
+        "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema WHERE sql IS NOT NULL"
+    )
+    told = ((name.decode(errors="replace"), text.decode(errors="replace")) for name, text in rows)
+    return {name: " ".join(_COMMENT.sub("", text).split()) for name, text in told}
 
 
 def open_still(path: Path) -> Any:  # noqa: ANN401 - apsw is untyped

@@ -14,7 +14,13 @@ from kokeshi.index.notes_file import FILE as NOTES
 from kokeshi.index.notes_survey import NotesSurvey, survey_notes
 from kokeshi.index.reads import StoredCollection, collections_in, row_span
 from kokeshi.index.rows import ROW_COLUMNS, DamagedRowError, read_row
-from kokeshi.index.schema import DATABASE, SCHEMA_VERSION, open_reader, open_still
+from kokeshi.index.schema import (
+    DATABASE,
+    SCHEMA_VERSION,
+    open_reader,
+    open_still,
+    strange_tables,
+)
 
 MAX_FINDINGS: Final = 10  # of a collection that are told one by one
 
@@ -121,7 +127,8 @@ def _structure(connection: Any) -> list[str]:  # noqa: ANN401 - apsw is untyped
         found = [row[0] for row in connection.execute(f"PRAGMA integrity_check({MAX_FINDINGS})")]
     except apsw.CorruptError as error:
         return [f"the database is malformed: {error}"]
-    return [] if found == ["ok"] else found
+    strange = [f"{name} is not as it was made" for name in strange_tables(connection)]
+    return strange if found == ["ok"] else [*strange, *found]
 
 
 def _strays(connection: Any, surveys: tuple[CollectionSurvey, ...]) -> Iterator[str]:  # noqa: ANN401 - apsw is untyped

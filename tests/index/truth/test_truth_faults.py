@@ -160,6 +160,32 @@ def test_a_check_of_a_damaged_database_names_the_collection(damaged):
     assert (damaged / "vectors.sqlite").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("text", "turned"),
+    [
+        (b"origin TEXT", b"orifin TEXT"),
+        (b"origin TEXT", b"\xefrigin TEXT"),
+        (b"WHERE tenant <> ''", b"WHERE tenant >> ''"),
+        (b"items_by_tenant", b"items_by_tenanu"),
+    ],
+)
+def test_a_bit_that_turned_in_the_text_of_a_table_or_an_index_is_noticed(
+    tmp_path, new_home, text, turned
+):
+    home = new_home(tmp_path)
+    home.put(home.create(), range(10))
+    home.close()
+    path = tmp_path / "vectors.sqlite"
+    whole = path.read_bytes()
+    assert text in whole
+    path.write_bytes(whole.replace(text, turned))
+    with pytest.raises(SetupError, match=r"vectors\.sqlite"):
+        Truth(tmp_path)
+    assert not verify(tmp_path).is_sound
+    path.write_bytes(whole.replace(b"-- that live", b"-- that died"))
+    Truth(tmp_path).close()
+
+
 def test_a_large_database_is_not_read_whole_at_a_start(damaged):
     truth = Truth(damaged, check_bytes=1000)
     assert truth.refusal is None
