@@ -45,7 +45,7 @@ class Agreement(Record):
     """The worst disagreement of one output with PyTorch's, and the bound it had to keep."""
 
     output: str
-    measure: str  # "max absolute difference", "min cosine", "min share of equal pixels"
+    measure: str  # "max absolute difference", "min cosine", "max hyperbolic distance"
     worst: float
     bound: float
 

@@ -5,9 +5,19 @@ Triton or the wire.
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+Metric = Literal["cosine", "ip", "l2", "hyperbolic"]
+MAX_CURVATURE: Final = 1e6
 
 
 class Record(BaseModel):
@@ -92,7 +102,8 @@ class Output(Record):
     shape: tuple[int, ...]
     # Embeddings only.
     dimensions: tuple[int, ...] = ()  # prefix lengths it was trained for, ascending, full one last
-    metric: Literal["cosine", "l2"] = "cosine"
+    metric: Metric = "cosine"  # "hyperbolic": points of the Poincare ball of curvature -curvature
+    curvature: float = Field(1.0, gt=0, le=MAX_CURVATURE)
     normalised: bool = True  # rows have unit L2 norm
     # Probabilities only: the prefix length of the embedding that this head reads; None is the full.
     dimension: int | None = None
@@ -105,6 +116,28 @@ class Output(Record):
         if dims and (list(dims) != sorted(set(dims)) or dims[-1] != self.shape[-1]):
             raise ValueError(f"dimensions {dims} must ascend to the full length {self.shape[-1]}")
         return self
+
+    @model_validator(mode="after")
+    def _points_of_a_ball_are_whole_and_as_given(self) -> Self:
+        if self.metric != "hyperbolic":
+            if self.curvature != 1.0:
+                raise ValueError("curvature goes with the hyperbolic metric only")
+            return self
+        if self.normalised:
+            raise ValueError("points of a hyperbolic space lie inside a ball: normalised is false")
+        if self.dimensions not in {(), self.shape[-1:]}:
+            raise ValueError("points of a hyperbolic space have no prefixes: one dimension")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_a_curvature_that_says_nothing(
+        self, write: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        """Servers from before the field existed take no name that they do not know."""
+        fields: dict[str, Any] = write(self)
+        if self.metric != "hyperbolic":
+            del fields["curvature"]
+        return fields
 
     @property
     def task(self) -> Task:

@@ -82,6 +82,12 @@ MODEL_RESTARTS = Counter(
 COLLECTION_ITEMS = Gauge(
     "kokeshi_collection_items", "Items kept.", ["collection"], registry=REGISTRY
 )
+COLLECTION_QUARANTINED = Gauge(
+    "kokeshi_collection_quarantined",
+    "1 while the collection is not served because what it holds is damaged, else 0.",
+    ["collection"],
+    registry=REGISTRY,
+)
 SEARCH_SECONDS = Histogram(
     "kokeshi_search_seconds",
     "Time of one search in a collection, without the embedding of its queries.",

@@ -3,9 +3,13 @@
 import shutil
 import socket
 
+import apsw
+import numpy as np
 import pytest
 
 from kokeshi.cli.findings import Finding, of_versions
+from kokeshi.index import CollectionSpec, EmbeddedStore, Item
+from kokeshi.index.schema import DATABASE, PAGE_BYTES
 
 FREE = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
 HEALTHY = {
@@ -79,6 +83,50 @@ def test_a_data_folder_that_cannot_be_written_is_a_problem(offline, repository, 
     (tmp_path / "file").write_text("")
     flags = ["--repository", repository, "--data", "file"]
     assert doctor(offline, *flags, status=1)["data"]["verdict"] == "problem"
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A data folder of one collection, closed."""
+    with EmbeddedStore(tmp_path / "data") as store:
+        store.create(CollectionSpec("faces", "0123456789abcdef", 64, durability="os"))
+        rng = np.random.default_rng(0)
+        items = [Item(f"{n}", rng.standard_normal(64).astype(np.float32)) for n in range(300)]
+        store.upsert("faces", items, space="0123456789abcdef")
+    return tmp_path / "data"
+
+
+def test_a_sound_database_is_read(offline, repository, stored):
+    found = doctor(offline, "--repository", repository)["database"]
+    assert (found["verdict"], found["told"]) == ("ok", "300 items of 1 collections are whole")
+
+
+def test_a_malformed_database_is_a_problem(offline, repository, stored):
+    path = stored / DATABASE
+    whole = bytearray(path.read_bytes())
+    torn = whole[: 2 * PAGE_BYTES] + bytes(b ^ 255 for b in whole[2 * PAGE_BYTES :])
+    for damaged in (torn, b"no database at all" * 1000):
+        path.write_bytes(damaged)
+        found = doctor(offline, "--repository", repository, status=1)["database"]
+        assert found["verdict"] == "problem"
+        assert "kokeshi index restore" in found["remedy"]
+    assert path.read_bytes() == damaged
+
+
+def test_an_older_or_a_large_database_is_worth_a_note(offline, repository, stored, monkeypatch):
+    monkeypatch.setattr("kokeshi.index.schema.CHECK_BYTES", 2**20 // 64)
+    found = doctor(offline, "--repository", repository)["database"]
+    assert (found["verdict"], found["remedy"]) == ("note", "kokeshi index verify")
+    with apsw.Connection(str(stored / DATABASE)) as connection:
+        connection.execute("UPDATE schema_version SET version = 1")
+    connection.close()
+    assert "it has format 1" in doctor(offline, "--repository", repository)["database"]["told"]
+
+
+def test_another_stores_folder_is_not_read(offline, repository, stored):
+    (stored / DATABASE).write_bytes(b"damaged" * 1000)
+    flags = ["--repository", repository, "--store", "qdrant://127.0.0.1:6334"]
+    assert "database" not in doctor(offline, *flags)
 
 
 def test_a_port_that_another_program_has_is_a_problem(offline, repository):

@@ -60,6 +60,18 @@ def test_if_missing_keeps_a_collection_of_the_same_model(run, name):
     run("index", "create", name, "--model", "pair", "--if-missing", status=1)
 
 
+def test_the_metric_may_be_another_of_the_same_space(run):
+    words = ("index", "create", "products", "--model", "colours")
+    made = run(*words, "--metric", "ip", "--json").json
+    assert made["metric"] == "ip"
+    assert run(*words, "--if-missing", "--metric", "ip", "--json").json["name"] == "products"
+    assert run(*words, "--if-missing", "--metric", "l2", status=1).error.endswith("exists")
+    refused = run(
+        "index", "create", "points", "--model", "colours", "--metric", "hyperbolic", status=1
+    )
+    assert "metric must be cosine, ip or l2" in refused.error
+
+
 def test_nothing_is_removed_when_nobody_can_be_asked(run, name):
     assert "--yes" in run("index", "delete", name, status=1).error
     assert count(run, name) == 0

@@ -90,6 +90,14 @@ def test_a_search_keeps_to_filter_tenant_and_threshold(run, name):
     assert told[1].startswith("id:red")
 
 
+def test_a_search_without_hits_has_the_columns_of_one_with_hits(run, name):
+    words = ("search", name, "--id", "red", "--filter", "size > 9")
+    (header,) = run(*words).stdout.splitlines()
+    assert header.split() == ["query", "rank", "id", "score", "label"]
+    (grouped,) = run(*words, "--group-by", "label").stdout.splitlines()
+    assert grouped.split() == ["query", "group", "rank", "id", "score", "label"]
+
+
 def test_a_search_by_examples_is_one_query_more(run, name):
     words = ("search", name, "--like", "red", "--like", "green", "--unlike", "blue")
     (result,) = run(*words, "--json").json["results"]

@@ -62,7 +62,9 @@ def test_an_import_is_told_and_stores_nothing_twice(run, name, lines, tmp_path):
     assert done.stderr.endswith("rows/s\n")
     sequence = run("index", "describe", name, "--json").json["sequence"]
     again = run("index", "import", name, lines, "--json").json
-    assert (again["stored"], again["failed"]) == (ROWS, 0)
+    assert (again["stored"], again["stored_before"], again["failed"]) == (0, ROWS, 0)
+    told = f"stored 0 of {ROWS} rows in {name}, left 0 as they were, {ROWS} were stored before\n"
+    assert run("index", "import", name, lines).stdout == told
     assert run("index", "describe", name, "--json").json["sequence"] == sequence
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ndjson"]
 
@@ -139,6 +141,27 @@ def test_bad_records_are_told_apart_and_the_others_are_stored(run, name, tmp_pat
     assert item["metadata"] == {"colour": "red"}
 
 
+def test_what_an_earlier_import_was_refused_is_kept(run, name, tmp_path):
+    def refused(number):
+        path = tmp_path / f"import-{name}.errors{number}.jsonl"
+        return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+    for file in ("one", "two"):
+        line = f'{{"id": "{file}", "vector": [1, 0]}}\n'
+        (tmp_path / f"{file}.ndjson").write_text(line + '{"id": "good", "vector": [1, 0, 0, 0]}\n')
+    how = ["--on-conflict", "replace"]
+    run("index", "import", name, "one.ndjson", *how, status=1)
+    run("index", "import", name, "one.ndjson", *how, status=1)
+    assert len(list(tmp_path.glob("*.errors*"))) == 1  # the same again
+    told = run("index", "import", name, "two.ndjson", *how, status=1)
+    assert (refused(""), refused(".1")) == (["two"], ["one"])
+    assert f"import-{name}.errors.1.jsonl has what an earlier import was refused" in told.stderr
+    (tmp_path / "two.ndjson").write_text('{"id": "good", "vector": [0, 1, 0, 0]}\n')
+    run("index", "import", name, "two.ndjson", *how)
+    assert (refused(".1"), refused(".2")) == (["one"], ["two"])
+    assert not (tmp_path / f"import-{name}.errors.jsonl").exists()
+
+
 def test_an_id_that_exists_is_replaced_or_left(run, name, lines):
     run("index", "import", name, lines)
     changed = lines.with_name("changed.jsonl")
@@ -168,7 +191,7 @@ def test_an_interrupted_import_goes_on_where_it_stopped(run, name, lines, server
         kept = orjson.loads(state.read_bytes())
         assert kept["next"] == 256
         again = Filling(client, name, source, state, errors)
-        assert again.run().stored == ROWS
+        assert again.run().stored == ROWS  # also what was on its way when it was interrupted
         assert again.began == 256
         assert client.count_items(name) == ROWS
         assert not state.exists()

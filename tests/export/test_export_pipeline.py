@@ -91,6 +91,20 @@ class NotNormal(nn.Module):
         return (x.mean((2, 3)).exp(),)
 
 
+class Points(nn.Module):
+    """Points of the ball of radius 2: by the exponential map at its centre, or outside of it."""
+
+    def __init__(self, is_inside):
+        super().__init__()
+        self.is_inside = is_inside
+
+    def forward(self, x):
+        tangent = x.mean((2, 3))
+        length = tangent.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        radius = 2 * (length / 2).tanh() if self.is_inside else 2 + length
+        return (radius * tangent / length,)
+
+
 IMAGE = ImageInput(height=SIZE, width=SIZE)
 PROBABILITIES = Output(name="probabilities", meaning=Meaning.PROBABILITIES, shape=(3,))
 NESTED = Output(name="embedding", meaning=Meaning.EMBEDDING, shape=(8,), dimensions=(2, 4, 8))
@@ -158,6 +172,13 @@ def build_unnormalised(options: Options) -> Recipe:
     return Recipe(module, (Part(module, IMAGE, (promised,)),))
 
 
+def build_points(options: Options) -> Recipe:
+    module = Points(options.variant == "points")
+    how = {"metric": "hyperbolic", "curvature": 0.25, "normalised": False}
+    output = Output(name="point", meaning=Meaning.EMBEDDING, shape=(3,), **how)
+    return Recipe(module, (Part(module, IMAGE, (output,)),))
+
+
 def build_misdeclared(options: Options) -> Recipe:
     trunk = Trunk()
     short = Output(name="embedding", meaning=Meaning.EMBEDDING, shape=(6,))
@@ -184,6 +205,7 @@ PLUGINS = (
     method("half_wrong", build_half_wrong),
     method("fixed", build_fixed),
     method("unnormalised", build_unnormalised, "plain_length", "promises_norm"),
+    method("points", build_points, "points", "points_outside"),
     method("misdeclared", build_misdeclared),
     method("crash", build_crash),
     Checkpoint("toy_on_trees", PAPER, "toy", "toy_small", "the authors' page", "CC-BY-4.0"),
@@ -357,6 +379,14 @@ def test_thresholds_and_given_labels_reach_the_card(tmp_path):
     assert from_pbtxt((tmp_path / "toy_small/config.pbtxt").read_text()).max_batch_size == 4
 
 
+def test_points_of_a_ball_are_compared_by_their_distance_and_told_with_its_curvature(tmp_path):
+    (card,) = make("points", tmp_path / "models")
+    (output,) = card.outputs
+    assert (output.metric, output.curvature, output.normalised) == ("hyperbolic", 0.25, False)
+    assert [found.measure for found in card.parity.agreements] == ["max hyperbolic distance"]
+    assert 0 <= card.parity.agreements[0].worst < 1e-4
+
+
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
@@ -364,6 +394,7 @@ def test_thresholds_and_given_labels_reach_the_card(tmp_path):
         ("half_wrong", VerificationError, "disagrees with PyTorch"),
         ("fixed", VerificationError, r"\[2, 8\].*\['batch', 8\]"),
         ("promises_norm", VerificationError, "'embedding' breaks its promise: a row has norm"),
+        ("points_outside", VerificationError, r"at 1\.\d+ of the ball's radius, not within"),
         ("misdeclared", VerificationError, r"\(6,\)|6\]"),
         ("crash", PluginError, "'crash' cannot be built: ValueError: no such depth"),
         ("toy_smal", PluginError, "did you mean 'toy_small'"),

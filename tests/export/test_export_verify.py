@@ -24,6 +24,10 @@ def output(meaning, *shape, **fields) -> Output:
     return Output(name="out", meaning=meaning, shape=shape, **fields)
 
 
+def ball(curvature=1.0):
+    return output(Meaning.EMBEDDING, 2, normalised=False, metric="hyperbolic", curvature=curvature)
+
+
 LOOSE = output(Meaning.LABEL_MAP, 1, 4, tolerance=0.7)
 
 
@@ -43,6 +47,9 @@ def worst(of, expected, got):
         (output(Meaning.EMBEDDING, 2), [[1, 0], [1, 0]], [[1, 0], [0, 1]], 0, False),
         (output(Meaning.EMBEDDING, 2), [[1, 0]], [[1, 0.001]], 1 - 5e-7, True),
         (output(Meaning.EMBEDDING, 2, normalised=False), [[4, 0]], [[5, 0]], 0.25, False),
+        (ball(), [[0.5, 0]], [[0.501, 0]], 0.0026684, True),
+        (ball(), [[0.999, 0]], [[0.9992, 0]], 0.2232436, False),  # a small step, but near the edge
+        (ball(4.0), [[0.4995, 0]], [[0.4996, 0]], 0.2232436, False),
         (output(Meaning.LABEL_MAP, 1, 4), [[[1, 2, 3, 4]]], [[[1, 2, 3, 5]]], 0.75, False),
         (LOOSE, [[[1, 2, 3, 4]]], [[[1, 2, 3, 5]]], 0.75, True),
         (output(Meaning.SCORES, 1, tolerance=0.0), [[0.5]], [[0.50005]], 5e-5, False),
@@ -115,6 +122,21 @@ def test_a_label_map_stays_within_its_labels():
         check_values(output(Meaning.LABEL_MAP, 1, 2), values, ("a", "b"))
     with pytest.raises(VerificationError, match="int64"):
         check_values(output(Meaning.LABEL_MAP, 1, 2), values.astype(np.int64), ())
+
+
+def test_a_graph_whose_point_leaves_the_ball_agrees_with_nothing():
+    (measure,) = measures(ball())
+    numbers = measure.per_row(np.array([[0.5, 0.0]]), np.array([[1.5, 0.0]]))
+    assert not measure.keeps(float(numbers[measure.worst(numbers)]))
+
+
+def test_points_of_a_ball_lie_inside_it():
+    points = np.array([[0, 0], [0.9, 0.4]], np.float32)
+    check_values(ball(), points, ())
+    check_values(ball(0.25), 2 * points, ())
+    for of, values in ((ball(), 1.1 * points), (ball(4.0), points)):
+        with pytest.raises(VerificationError, match=r"ball's radius, not within 0\.99999"):
+            check_values(of, values, ())
 
 
 def test_outputs_have_to_agree_with_one_another():

@@ -511,3 +511,12 @@ def test_the_plot_shows_every_candidate_that_was_measured(tmp_path):
     assert text.count("<use ") >= 2
     assert "<svg" in text
     assert shortfall(one("half", 1, mean=0.9995)) == pytest.approx(0.5)
+
+
+def test_points_of_a_ball_have_no_measure_of_fidelity():
+    output = Output(
+        name="out", meaning=Meaning.EMBEDDING, shape=(3,), normalised=False, metric="hyperbolic"
+    )
+    rows = {"out": np.zeros((4, 3), np.float32)}
+    with pytest.raises(SetupError, match="hyperbolic"):
+        compare([output], rows, rows, BOUNDS)

@@ -337,6 +337,8 @@ async def test_near_duplicates_are_folded_into_the_best_of_them(ask, http, servi
         ({"examples": [Examples(["i1"] * 7)]}, "at most 6 examples, not 7"),
         ({"filter": {"n": {"around": 3}}}, "filter.n"),
         ({"breadth": 0}, "breadth must be in"),
+        ({"mode": "two_stage", "shortlist": 0}, "shortlist is from 1 to 1000000, not 0"),
+        ({"mode": "two_stage", "shortlist": 2**32 - 1}, "shortlist is from 1 to 1000000, not 42"),
         ({"threshold": float("nan")}, "threshold must be a finite number"),
         ({"k": 10_000, "query_ids": ["i1"] * 10}, "queries times k must not exceed 100000"),
     ],
@@ -438,6 +440,23 @@ async def test_a_stream_of_searches_answers_each_and_stops_for_none(ask, http, s
     assert by_id.pop(9)["error"]["code"] == "NOT_FOUND"
     for n, each in by_id.items():
         assert each["answer"]["results"][0]["hits"][0]["id"] == f"i{n}"
+
+
+async def test_a_line_that_cannot_be_read_ends_a_stream_after_the_answers_before_it(http, space):
+    lines = [
+        json.dumps({"id": n, "queries": [values(at(2 * n))], "space": space, "k": 1})
+        for n in range(2)
+    ]
+    answer = await http.post(
+        "/v1/collections/things/search:stream",
+        content="\n".join([*lines, "{", *lines]).encode(),
+        headers={"content-type": "application/x-ndjson"},
+    )
+    *told, last = map(json.loads, answer.text.splitlines())
+    found = {each["id"]: each["answer"]["results"][0]["hits"][0]["id"] for each in told}
+    assert found == {0: "i0", 1: "i1"}
+    assert last["error"]["code"] == "INVALID_ARGUMENT"
+    assert last["error"]["message"].startswith("line 3: the body is not valid JSON")
 
 
 async def test_no_more_searches_of_a_stream_run_than_may(service, space):

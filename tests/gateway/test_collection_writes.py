@@ -146,7 +146,9 @@ async def test_lists_counts_and_deletes_take_a_filter(ask, http, space):
     ("call", "given", "expected"),
     [
         ("delete_items", {"ids": ["a"], "filter": {}}, "ids or a filter"),
-        ("delete_items", {}, "1 to 10000 items, got 0"),
+        ("delete_items", {}, "expected ids or a filter to delete by, got neither"),
+        ("list_items", {"page_size": 1001}, "page_size is from 1 to 1000, not 1001"),
+        ("list_items", {"page_size": 20_000}, "page_size is from 1 to 1000, not 20000"),
         ("count_items", {"filter": {"n": {"above": 1}}}, "filter.n"),
         ("list_items", {"filter": {"n": {"in": 3}}}, "a list of values"),
         ("count_items", {"tenant": "\n"}, "a tenant is at most"),
@@ -416,3 +418,130 @@ async def test_a_request_that_the_clients_own_source_cannot_make_is_its_error(as
     with pytest.raises(OSError, match="the disk is gone"):
         await ask("ingest", "things", batches(), space=space)
     assert threading.active_count() < 60
+
+
+async def test_an_ingest_that_is_closed_ends_on_the_server_too(addresses, service, space):
+    """Its source has no end: but for the close, the call would go on for ever."""
+    sent = 0
+
+    def batches():
+        nonlocal sent
+        while True:
+            sent += 1
+            yield sent, [thing(f"n{sent}", COLOURS["red"])]
+
+    def first_two():
+        with Client(addresses.grpc, timeout_s=20) as client:
+            told = client.ingest("things", batches(), space=space)
+            counts = [next(told).count, next(told).count]
+            told.close()
+            searched = client.search_stream("things", iter([]))
+            searched.close()
+            return counts, list(told)
+
+    assert await asyncio.to_thread(first_two) == ([1, 1], [])
+    counted = -1
+    for _ in range(100):
+        before, counted = counted, await service.count_items("things")
+        if before == counted:
+            break
+        await asyncio.sleep(0.05)
+    assert before == counted >= 2
+
+
+WIDE = "1" + "0" * 30
+
+
+async def test_integers_of_metadata_beyond_64_bits_are_refused_and_not_rounded(
+    addresses, http, space, make_picture
+):
+    words = "metadata of 'a' is not JSON: Integer exceeds 64-bit range"
+    vector = '{"tensor": {"values": [1, 0, 0, 0]}}'
+    item = f'{{"id": "a", "input": {vector}, "metadata": {{"n": [{WIDE}]}}}}'
+    fine = f'{{"id": "b", "input": {vector}, "metadata": {{"n": 1e30, "m": 18446744073709551615}}}}'
+    path, line = "/v1/collections/things/items", {"content-type": "application/x-ndjson"}
+    as_json = {"content-type": "application/json"}
+    body = f'{{"space": "{space}", "items": [{fine}, {item}]}}'
+    told = await http.post(path, content=body, headers=as_json)
+    assert (told.status_code, told.json()["error"]["message"]) == (400, words)
+    told = await http.post(f"{path}/stream?space={space}", content=item, headers=line)
+    assert (told.status_code, words in told.json()["error"]["message"]) == (400, True)
+    batch = f'{{"offset": 0, "items": [{item}, {fine}]}}'
+    told = await http.post(f"{path}:ingest?space={space}", content=batch, headers=line)
+    assert told.json()["count"] == 1
+    assert [(each["id"], each["message"]) for each in told.json()["errors"]] == [("a", words)]
+    files = {"image": ("a", make_picture("red"), "image/png")}
+    told = await http.post(path, files=files, data={"metadata": f'{{"n": {WIDE}}}'})
+    assert (told.status_code, told.json()["error"]["message"]) == (400, words)
+    async with aio.insecure_channel(addresses.grpc) as channel:
+        new = pb.NewItem(id="a", metadata_json=f'{{"n": {WIDE}}}')
+        new.input.image.data = make_picture("red")
+        request = pb.AddItemsRequest(collection="things", items=[new])
+        with pytest.raises(aio.AioRpcError) as refused:
+            await collections_pb2_grpc.CollectionsStub(channel).AddItems(request)
+    assert refused.value.details() == words
+    (kept,) = (await http.get(path)).json()["items"]
+    assert kept["metadata"] == {"n": 1e30, "m": 2**64 - 1}
+    assert isinstance(kept["metadata"]["n"], float)
+
+
+async def test_a_page_token_is_of_its_own_listing_alone(ask, http, service, space):
+    await service.create_collection("others", "colours")
+    items = [thing(f"i{n}", COLOURS["red"], n=n) for n in range(4)]
+    for name, tenant in (("things", ""), ("things", "a"), ("others", "")):
+        await ask("add_items", name, items, space=space, tenant=tenant)
+    wanted = {"n": {"gte": 0}}
+    token = (await ask("list_items", "things", page_size=2)).next_page_token
+    page = await ask("list_items", "things", page_size=3, page_token=token, with_vectors=True)
+    assert [item.id for item in page.items] == ["i2", "i3"]
+    for name, how in (
+        ("others", {}),
+        ("things", {"tenant": "a"}),
+        ("things", {"filter": wanted}),
+    ):
+        with pytest.raises(errors.InvalidRequestError, match="that of another listing"):
+            await ask("list_items", name, page_token=token, **how)
+    told = await http.get("/v1/collections/others/items", params={"page_token": token})
+    assert (told.status_code, told.json()["error"]["code"]) == (400, "INVALID_ARGUMENT")
+    await service.delete_collection("things")
+    await service.create_collection("things", "colours")
+    await ask("add_items", "things", items, space=space)
+    with pytest.raises(errors.InvalidRequestError, match="that of another collection"):
+        await ask("list_items", "things", page_token=token)
+
+
+@pytest.mark.parametrize("conflict", OnConflict)
+async def test_other_items_under_a_known_offset_are_refused_whatever_became_of_the_first(
+    service, space, make_picture, conflict
+):
+    """A batch of which some items were refused has taken its place in the stream, too."""
+    red, blue = Image(make_picture("red")), Image(make_picture("blue"))
+    cases = {
+        "whole": ([thing("a", COLOURS["red"])], [thing("b", COLOURS["red"])]),
+        "bad": ([thing("c", COLOURS["red"]), thing("d", (1, 2))], [thing("e", COLOURS["red"])]),
+        "there": (
+            [thing("old", COLOURS["blue"]), thing("f", COLOURS["red"]), thing("g", (1, 0, 0, 1))],
+            [thing("h", COLOURS["red"]), thing("i", COLOURS["red"])],
+        ),
+        "picture": ([NewItem("j", red)], [NewItem("j", blue)]),
+    }
+    await service.add_items("things", [thing("old", COLOURS["red"])], space=space)
+
+    async def ingest(stream, items):
+        async def batches():
+            yield IngestBatch(3, items)
+
+        options = IngestOptions(stream_id=stream, space=space, on_conflict=conflict)
+        return [told async for told in service.ingest("things", batches(), options)]
+
+    for stream, (first, others) in cases.items():
+        (told,) = await ingest(stream, first)
+        assert told.count, stream
+        assert await ingest(stream, first) == [told], "what comes again is answered alike"
+        before = await service.list_items("things", with_vectors=True)
+        (refused,) = await ingest(stream, others)
+        assert (refused.count, len(refused.errors)) == (0, len(others)), stream
+        after = await service.list_items("things", with_vectors=True)
+        assert [(item.id, item.sequence) for item in after.items] == [
+            (item.id, item.sequence) for item in before.items
+        ]

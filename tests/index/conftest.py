@@ -57,7 +57,7 @@ def fill():
 @pytest.fixture
 def small_tuning():
     """Thresholds that a test can cross."""
-    return Tuning(segment_rows=250, tail_rows=200, hnsw_rows=1000)
+    return Tuning(segment_rows=250, tail_rows=200, hnsw_rows=1000, ef_search=64)
 
 
 @pytest.fixture

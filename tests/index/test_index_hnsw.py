@@ -99,3 +99,21 @@ def test_the_graph_tells_near_duplicates_apart(tmp_path, clustered, fill, dim):
         assert store.wait_idle()
         assert store.describe("faces").kind == "hnsw"
         assert recall(store, originals, SearchParams(10)) >= 0.95
+
+
+def test_a_collection_tells_what_searches_it_and_not_what_was_built(tmp_path, clustered, fill):
+    """A graph stays after a restart with thresholds by which no plain search walks it."""
+    query, plain = clustered(1, 16, seed=1), SearchParams()
+    narrow, wide = Tuning(hnsw_rows=1000, tail_rows=200, ef_search=64), Tuning(codes_rows=1500)
+    told = []
+    for tuning in (narrow, wide, narrow):
+        with EmbeddedStore(tmp_path, tuning) as store:
+            if not told:
+                store.create(CollectionSpec("faces", SPACE, 16))
+                fill(store, "faces", clustered(1200, 16))
+                assert store.wait_idle()
+            assert store._collections["faces"].snapshot.form.kind == "hnsw"
+            route = store.search("faces", query, plain, space=SPACE).route.kind
+            told.append(route)
+            assert store.describe("faces").kind == route
+    assert told == ["hnsw", "flat", "hnsw"]

@@ -227,6 +227,7 @@ def test_another_space_is_refused_with_both_named(faces):
         (np.ones((1, 16)), SearchParams(exact=True, rerank=True), "both"),
         (np.ones((1, 16)), SearchParams(shortlist=20), "rerank only"),
         (np.ones((1, 16)), SearchParams(30, rerank=True, shortlist=20), "at least k = 30"),
+        (np.ones((1, 16)), SearchParams(rerank=True, shortlist=1_000_001), "at most 1000000"),
     ],
 )
 def test_a_search_that_cannot_be_right_is_refused(faces, vectors, params, message):

@@ -13,7 +13,13 @@ from kokeshi.index.tenants import _COUNTS
 SPACE = "0123456789abcdef"
 TENANTS = ("", "ann", "bob")
 TUNING = Tuning(
-    tail_rows=100, segment_rows=250, codes_rows=300, gather_rows=20, gather_share=0.0, walk_share=0
+    tail_rows=100,
+    segment_rows=250,
+    codes_rows=300,
+    gather_rows=20,
+    gather_share=0.0,
+    walk_share=0,
+    ef_search=64,
 )
 
 
@@ -157,3 +163,17 @@ def test_a_tenant_that_cannot_be_stored_is_refused(faces, tenant):
     ):
         with pytest.raises(InvalidRequestError, match="tenant"):
             call()
+
+
+def test_only_tenants_that_have_items_are_counted(tmp_path, clustered):
+    vectors = clustered(300, 16)
+    with EmbeddedStore(tmp_path, TUNING) as store:
+        store.create(CollectionSpec("a", SPACE, 16))
+        assert store.describe("a").tenants == 0
+        for count, tenant in enumerate(TENANTS, 1):
+            store.upsert("a", owned(tenant, vectors[: 100 * count]), space=SPACE, tenant=tenant)
+            assert store.describe("a").tenants == count
+        store.upsert("a", owned("cid", vectors[:2]), space=SPACE, tenant="cid")
+        for tenant, left in (("bob", 3), ("cid", 2), ("", 1), ("ann", 0)):
+            store.delete("a", filter=Exists("owner"), tenant=tenant)
+            assert store.describe("a").tenants == len(store.tenants("a")) == left

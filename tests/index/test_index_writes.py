@@ -226,3 +226,18 @@ def test_a_foreign_cursor_is_refused(faces, cursor):
         faces.scroll("faces", cursor=cursor)
     with pytest.raises(InvalidRequestError, match="limit"):
         faces.scroll("faces", limit=0)
+
+
+def test_a_cursor_is_of_its_own_collection_alone(faces, clustered, items):
+    faces.create(CollectionSpec("other", SPACE, 16))
+    for name in ("faces", "other"):
+        faces.upsert(name, items(clustered(4, 16)), space=SPACE)
+    cursor = faces.scroll("faces", limit=2).cursor
+    assert [item.id for item in faces.scroll("faces", cursor=cursor).items] == ["id2", "id3"]
+    with pytest.raises(InvalidRequestError, match="the page token is that of another collection"):
+        faces.scroll("other", cursor=cursor)
+    faces.drop("faces")
+    faces.create(CollectionSpec("faces", SPACE, 16))
+    faces.upsert("faces", items(clustered(4, 16)), space=SPACE)
+    with pytest.raises(InvalidRequestError, match="the page token is that of another collection"):
+        faces.scroll("faces", cursor=cursor)

@@ -4,6 +4,7 @@ import pytest
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.index import Capabilities, CollectionInfo, CollectionSpec, SearchParams
+from kokeshi.index.checks import check_params
 from kokeshi.index.filters import Equals
 from kokeshi.index.found import RecallEstimate
 from kokeshi.index.recall.choosing import by_budget, by_recall, check_wish
@@ -78,11 +79,23 @@ def test_a_store_that_cannot_compare_every_row_goes_as_deep_as_it_can():
 @pytest.mark.parametrize(
     ("budget_ms", "setting", "basis"),
     [(100, EXACT, "measured"), (9, LARGE, "measured"), (4, MIDDLE, "measured"),
-     (1, SMALL, "over_budget")],
+     (1, DEFAULT, "unknown")],
 )  # fmt: skip
 def test_a_budget_buys_the_best_recall_whose_tail_fits(budget_ms, setting, basis):
     pick = by_budget(KNOWN, budget_ms / 1000)
     assert (pick.setting, pick.basis) == (setting, basis)
+
+
+def test_a_budget_that_nothing_keeps_is_left_to_the_store_until_its_own_way_was_timed():
+    """Someone compared every row: what takes 20 s then is no reason to do so again."""
+    pick = by_budget([point(EXACT, 1, 0, 20_000)], 0.05)
+    assert (pick.setting, pick.recall, pick.tail_s, pick.basis) == (DEFAULT, None, None, "unknown")
+    timed = [point(DEFAULT, 0.9, 0.1, 700), point(EXACT, 1, 0, 20_000)]
+    pick = by_budget(timed, 0.05)
+    assert (pick.setting, pick.basis) == (DEFAULT, "over_budget")
+    assert by_budget(timed[1:], 60).setting == EXACT, "what fits is taken"
+    quicker = [point(SMALL, 0.5, 0.1, 100), *timed]
+    assert by_budget(quicker, 0.05).setting == SMALL
 
 
 def test_a_budget_without_knowledge_is_left_to_the_store():
@@ -123,6 +136,15 @@ def test_every_setting_that_is_tried_can_be_asked_for(kind):
 def test_the_deepest_setting_is_exact_where_the_store_can():
     assert ladder(info("codes"), capabilities(True), WANT)[-1] == EXACT
     assert EXACT not in ladder(info("codes"), capabilities(False), WANT)
+
+
+def test_no_shortlist_is_tried_that_a_search_may_not_ask_for():
+    params = SearchParams(k=10_000)
+    tried = ladder(info("codes", 10**9), capabilities(True), want_of(SPEC, params))
+    shortlists = {setting.shortlist for setting in tried}
+    assert max(shortlists) == 100 * 10_000
+    for setting in tried:
+        check_params(SPEC, setting.apply(params, want_of(SPEC, params)))
 
 
 def test_a_search_of_a_prefix_is_never_ranked_by_more():

@@ -78,6 +78,38 @@ def test_dimensions_ascend_to_the_full_length(dimensions):
         Output(name="e", meaning=Meaning.EMBEDDING, shape=(16,), dimensions=dimensions)
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"metric": "hyperbolic"}, "normalised is false"),
+        ({"metric": "hyperbolic", "normalised": False, "dimensions": (8, 16)}, "no prefixes"),
+        ({"metric": "hyperbolic", "normalised": False, "curvature": 0}, "greater than 0"),
+        ({"metric": "l2", "curvature": 2}, "goes with the hyperbolic metric only"),
+        ({"metric": "manhattan"}, "'cosine', 'ip', 'l2' or 'hyperbolic'"),
+    ],
+)
+def test_a_metric_that_cannot_be_kept_is_refused(fields, words):
+    with pytest.raises(ValidationError, match=words):
+        Output(name="e", meaning=Meaning.EMBEDDING, shape=(16,), **fields)
+
+
+def test_a_curvature_is_written_where_there_is_a_ball_and_nowhere_else(card):
+    """Servers that know no such field refuse a card that has it."""
+    plain = Output(name="e", meaning=Meaning.EMBEDDING, shape=(16,), metric="ip")
+    assert "curvature" not in plain.model_dump()
+    assert "curvature" not in card.model_dump_json()
+    ball = Output(
+        name="e",
+        meaning=Meaning.EMBEDDING,
+        shape=(16,),
+        metric="hyperbolic",
+        normalised=False,
+        curvature=0.5,
+    )
+    assert Output.model_validate_json(ball.model_dump_json()) == ball
+    assert ball.model_dump()["curvature"] == 0.5
+
+
 def test_unknown_fields_of_a_card_are_errors(card):
     with pytest.raises(ValidationError):
         Card.model_validate({**card.model_dump(), "colour": "red"})

@@ -207,6 +207,39 @@ def test_labels_that_were_swapped_are_flagged_with_the_right_one():
     assert 20 / 600 <= found.figures["label_error_share"] < 30 / 600
 
 
+def test_a_plot_of_flagged_items_names_their_labels():
+    codes = np.arange(600) % 5
+    vectors = 6 * normal(5, 16, seed=3)[codes] + normal(600, 16)
+    given = np.array(["ant", "bee", "cow", "dog", "eel"])[codes]
+    given[:20], given[20:26] = "bee", "eel"
+    (curve,) = measured(label_audit, Sample(vectors=vectors, labels=tuple(given))).curves
+    assert curve.names == ("bee", "eel")
+    np.testing.assert_array_equal(curve.x, [1, 2])
+    assert curve.y[0] > curve.y[1] > 0
+
+
+def test_of_many_labels_with_flagged_items_the_worst_are_drawn():
+    names = [f"label {n}" for n in range(40)]
+    given = np.repeat(np.arange(40), 10)
+    wrong = np.arange(400) % 10 <= given // 10  # one to four of each ten
+    found = label_audit.Audit(np.eye(40) / 40, wrong, given, np.zeros(400))
+    (curve,) = label_audit._curves(found, given, names)
+    assert curve.names == tuple(names[30:] + names[20:30] + names[10:20])
+    assert curve.x_label == "label (the first 30 of 40)"
+    np.testing.assert_array_equal(curve.y, np.repeat([0.4, 0.3, 0.2], 10))
+
+
+def test_labels_that_nothing_contradicts_have_no_plot_and_an_interval_of_what_was_seen():
+    codes = np.arange(600) % 3
+    vectors = 20 * np.eye(3, 16, dtype=np.float32)[codes] + normal(600, 16)
+    found = measured(label_audit, Sample(vectors=vectors, labels=tuple(map(str, codes))))
+    assert not found.curves
+    assert found.figures["label_error_share"] == 0
+    low, high = found.intervals["label_error_share"]
+    assert low == 0
+    assert high == pytest.approx(1 - 0.025 ** (1 / 600))
+
+
 def test_an_item_does_not_vote_for_itself():
     # two items far from all, one of each label: only its own vote could keep either
     vectors = np.concatenate([normal(60, 4), 50 + 0.1 * normal(2, 4, seed=2)])
@@ -296,7 +329,7 @@ def test_a_drawn_search_that_ended_early_promises_no_upper_bound():
 
 
 def test_a_cosine_that_is_none_is_refused():
-    with pytest.raises(InvalidRequestError, match=r"expected a cosine in \(0, 1\], got 1.5"):
+    with pytest.raises(InvalidRequestError, match=r"'cosine' .* is from 0.01 to 1, got 1.5"):
         measured(near_duplicates, Sample(vectors=normal(9, 3)), cosine=1.5)
 
 

@@ -123,15 +123,59 @@ def test_great_circles_are_as_long_as_they_are():
     np.testing.assert_allclose(quarter, 6371 * np.pi / 2)
 
 
-def test_without_places_there_is_no_answer():
-    silent = Neighbours(("a",), np.ones(1, np.float32), ({"label": "x"},))
-    answer = im2gps.answer(silent, im2gps.IM2GPS.defaults)
+def told(metadata, **settings):
+    """The answer of neighbours with this metadata, nearest first."""
+    scores = np.linspace(0.9, 0.8, len(metadata), dtype=np.float32)
+    found = Neighbours(tuple(f"item{n}" for n in range(len(metadata))), scores, tuple(metadata))
+    return im2gps.answer(found, settle(im2gps.IM2GPS, settings))
+
+
+def test_without_places_it_abstains_and_says_which_fields_it_looked_for():
+    answer = told([{"label": "x"}], place_field="taken.at")
+    reason = answer.pop("abstained")
     assert answer == {"place": None, "support": 0.0, "voters": [], "snapped_to": None}
+    assert reason == (
+        "no neighbour has an object of 'lat' and 'lon' in the field 'taken.at', or the fields "
+        "'latitude' and 'longitude'"
+    )
+    assert told([])["abstained"] == "there is no neighbour"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "settings"),
+    [
+        ({"place": {"lat": 48.86, "lon": 2.35}}, {}),
+        ({"taken": {"lat": 48.86, "lon": 2.35}}, {"place_field": "taken"}),
+        ({"taken": {"at": {"lat": 48.86, "lon": 2.35}}}, {"place_field": "taken.at"}),
+        (
+            {"taken": {"lat": 48.86, "lon": 2.35}},
+            {"latitude_field": "taken.lat", "longitude_field": "taken.lon"},
+        ),
+        (
+            {"taken.lat": 48.86, "taken.lon": 2.35},
+            {"latitude_field": "taken.lat", "longitude_field": "taken.lon"},
+        ),
+        ({"place": "Paris", "latitude": 48.86, "longitude": 2.35}, {}),
+        ({"place": {"lat": 48.86, "lon": 2.35}, "latitude": 0, "longitude": 0}, {}),
+    ],
+)
+def test_a_place_is_an_object_or_two_fields_anywhere_in_the_metadata(metadata, settings):
+    answer = told([metadata, {"place": "nowhere"}], **settings)
+    assert answer["place"] == [48.86, 2.35]
+    assert answer["voters"] == ["item0"]
+    assert answer["abstained"] is None
+
+
+def test_an_object_that_is_no_place_is_refused():
+    with pytest.raises(InvalidRequestError, match=r"latitude and a longitude in degrees: \[91"):
+        told([{"place": {"lat": 91, "lon": 0}}])
 
 
 def test_it_abstains_where_the_vote_is_scattered():
     places = [(0.0, 0.0), (50.0, 100.0), (-50.0, -100.0)]
-    assert ask(places, [0.5, 0.5, 0.5], least_support=0.5)["place"] is None
+    answer = ask(places, [0.5, 0.5, 0.5], least_support=0.5)
+    assert answer["place"] is None
+    assert answer["abstained"] == "a share of 0.3333 is near the peak, the least is 0.5"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,16 @@ def test_a_model_goes_through_json_to_the_bit(name):
     assert model.space == "0123456789abcdef"
 
 
+@pytest.mark.parametrize("name", [name for name, plugin in BY_NAME.items() if plugin.fit])
+def test_every_fit_tells_what_it_measured_in_words_of_json(name):
+    retriever = BY_NAME[name]
+    model = retriever.fit(crowd(), settle(retriever, SMALL.get(name, {})))
+    told = retriever.figures(model)
+    assert json.loads(json.dumps(told, allow_nan=False)).keys() == told.keys()
+    assert any(isinstance(each, int | float | dict | list) and each for each in told.values())
+    assert "null" not in json.dumps(told)
+
+
 def test_a_model_is_frozen_with_its_arrays():
     model = pca.fit(crowd(), pca.PCA.defaults)
     with pytest.raises(ValidationError, match="frozen"):

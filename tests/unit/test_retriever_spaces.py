@@ -164,13 +164,14 @@ def test_the_published_plans_are_the_authors():
 def test_the_cheapest_measured_plan_that_reaches_the_recall_is_taken():
     vectors = drawn(count=1000, dim=32, fall=0.9).astype(np.float32)
     sample = Sample(vectors, dimensions=(4, 8, 16, 32))
-    settings = settle(funnel.FUNNEL, {"shortlist": 20, "k": 5, "recall": 0.9, "count": 1000})
+    settings = settle(funnel.FUNNEL, {"shortlist": 20, "k": 5, "recall": 0.9, "count": 800})
     model = funnel.fit(sample, settings)
+    assert model.count == 800
     chosen = funnel.plan(settings, model)
     assert chosen["recall"]["low"] >= 0.9
     assert chosen["multiplications"] < chosen["scan"]
     cheaper = [
-        plan for plan in model.plans if funnel.cost(plan.stages, 1000) < chosen["multiplications"]
+        plan for plan in model.plans if funnel.cost(plan.stages, 800) < chosen["multiplications"]
     ]
     assert cheaper
     assert all(plan.recall.low < 0.9 for plan in cheaper)
@@ -178,6 +179,46 @@ def test_the_cheapest_measured_plan_that_reaches_the_recall_is_taken():
     assert exact["recall"]["value"] == 1
     with pytest.raises(InvalidRequestError, match="k of at most 5"):
         funnel.plan({**settings, "k": 6}, model)
+
+
+def test_a_plan_keeps_its_recall_among_more_items_because_its_shortlists_grow():
+    vectors = drawn(count=20_000, dim=32, fall=0.9).astype(np.float32)
+    queries = drawn(count=100, dim=32, fall=0.9, seed=5).astype(np.float64)
+    settings = settle(funnel.FUNNEL, {"shortlist": 20, "recall": 0.95, "most_stages": 2})
+    model = funnel.fit(Sample(vectors[:1000], dimensions=(4, 8, 16, 32)), settings)
+    small, large = (
+        [
+            funnel.Stage(**stage)
+            for stage in funnel.plan({**settings, "count": count}, model)["stages"]
+        ]
+        for count in (model.count, len(vectors))
+    )
+    assert len(small) == len(large) == 2
+    wanted = funnel.walk([funnel.Stage(dimension=32, keep=10)], vectors, queries)
+
+    def recall(stages):
+        found = funnel.walk(stages, vectors, queries)
+        return (found[:, :, None] == wanted[:, None, :]).any(axis=2).mean()
+
+    assert recall(large) >= 0.95
+    assert recall(small) < 0.9
+
+
+def test_a_plan_has_no_more_stages_than_are_asked_for_and_every_plan_is_told():
+    vectors = drawn(count=1000, dim=32, fall=0.9).astype(np.float32)
+    settings = settle(funnel.FUNNEL, {"shortlist": 20, "recall": 0.8, "count": 800})
+    model = funnel.fit(Sample(vectors, dimensions=(4, 8, 16, 32)), settings)
+    lengths = {
+        most: len(funnel.plan({**settings, "most_stages": most}, model)["stages"])
+        for most in (1, 2)
+    }
+    assert lengths == {1: 1, 2: 2}
+    told = funnel.figures(model)
+    assert (told["items"], told["queries"], told["k"]) == (800, 200, 10)
+    assert len(told["plans"]) == len(model.plans)
+    costs = [plan["multiplications"] for plan in told["plans"]]
+    assert costs == sorted(costs)
+    assert all(0 <= plan["recall"]["low"] <= plan["recall"]["value"] for plan in told["plans"])
 
 
 def test_an_embedding_of_one_length_has_no_funnel():

@@ -1,5 +1,8 @@
 """Verification: curves against scikit-learn, thresholds and rates against counting."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -265,6 +268,37 @@ def test_labelled_items_are_fitted_at_every_length_and_for_sets():
     assert of_set["references"] == 3
     with pytest.raises(DimensionError, match="lengths 4, 16, not at 8"):
         verification.answer(reference(0.8, dimension=8), {}, model)
+
+
+def test_more_references_than_were_fitted_are_refused_however_few_came_of_them():
+    vectors, numbers = people()
+    sample = Sample(vectors.astype(np.float32), labels=tuple(f"p{n}" for n in numbers))
+    model = verification.fit(sample, settings())
+    assert verification.answer(reference(0.8, 0.7, 0.2), {}, model)["references"] == 3
+    many, best = reference(*[0.8] * 4), replace(reference(0.8, 0.7, 0.2), count=100)
+    for given in (many, best, replace(reference(0.8), count=2)):
+        with pytest.raises(InvalidRequestError, match=r"error rates are those of [13] references"):
+            verification.answer(given, {}, model)
+
+
+def test_a_fit_tells_its_error_rates_and_how_far_the_classes_disagree():
+    vectors, numbers = people()
+    sample = Sample(
+        vectors.astype(np.float32),
+        labels=tuple(f"p{n}" for n in numbers),
+        dimensions=(4, 16),
+    )
+    model = verification.fit(sample, settings())
+    told = verification.figures(model)
+    assert [each["dimension"] for each in told["pairs"]] == [4, 16]
+    assert {each["references"] for each in told["sets"]} == {3}
+    rate = told["pairs"][1]["upper"]["false_match_rate"]
+    assert rate == model.pairs[1].upper.false_match_rate.model_dump()
+    assert [each["opis"] for each in told["consistency"]] == [
+        model.consistency[length].opis for length in (4, 16)
+    ]
+    assert told["consistency"][0]["worst"]
+    json.dumps(told, allow_nan=False)
 
 
 def test_a_sample_too_small_for_sets_still_gives_pairs_and_says_why():

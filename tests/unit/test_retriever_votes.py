@@ -167,14 +167,7 @@ def test_the_fitted_temperature_beats_its_neighbours_and_answers_with_labels():
     assert sum(answer["weights"]) == pytest.approx(1)
 
 
-def test_hopfield_without_vectors_or_updates_is_refused():
+def test_hopfield_without_vectors_is_refused():
     bare = Neighbours(("a",), np.ones(1, np.float32), ({},))
     with pytest.raises(InvalidRequestError, match="with vectors"):
         hopfield.answer(bare, hopfield.HOPFIELD.defaults, None)
-    vectors, labels = crowd()
-    with pytest.raises(InvalidRequestError, match="at least 1 update"):
-        hopfield.answer(
-            around(vectors, labels, vectors[0], 3),
-            settle(hopfield.HOPFIELD, {"updates": 0}),
-            None,
-        )

@@ -75,6 +75,25 @@ def test_a_height_that_never_falls_below_nothing_is_drawn_from_nothing(monkeypat
     assert axes.get_ylim()[1] > 92
 
 
+@pytest.mark.parametrize(
+    ("names", "shown", "turned"),
+    [
+        (("cat", "$dog$", "$"), ["cat", "$dog$", "$"], 0),
+        (("x" * 20, "y" * 21, "z"), ["x" * 20, "y" * 19 + "…", "z"], 0),
+        (tuple(f"label {n}" for n in range(30)), [f"label {n}" for n in range(30)], 90),
+    ],
+)
+def test_points_with_names_are_told_by_them(monkeypatch, tmp_path, names, shown, turned):
+    named = Curve(
+        "t", "label", "y", np.arange(len(names)) + 1.0, np.ones(len(names)), "bars", names
+    )
+    figure = figure_of(monkeypatch, tmp_path, Findings({}, curves=(named,)))
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == shown
+    assert {text.get_rotation() for text in axes.get_xticklabels()} == {turned}
+    figure.savefig(tmp_path / "drawn.png")  # which would fail at half a formula
+
+
 @pytest.mark.parametrize("plugin", PLUGINS, ids=[plugin.name for plugin in PLUGINS])
 def test_every_diagnostic_draws_labelled_axes(monkeypatch, tmp_path, plugin):
     random = np.random.default_rng(0)

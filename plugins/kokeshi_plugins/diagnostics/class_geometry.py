@@ -34,8 +34,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Curve, Diagnostic, Findings, Paper, Sample
+from kokeshi.plugin import Bounds, Curve, Diagnostic, Findings, Paper, Sample, go_on
 from kokeshi_plugins.diagnostics.intervals import jackknife_intervals, share_interval
+from kokeshi_plugins.diagnostics.limits import ITEMS, check_cells
 from kokeshi_plugins.diagnostics.sampling import (
     Doubles,
     Floats,
@@ -47,6 +48,8 @@ from kokeshi_plugins.diagnostics.sampling import (
 )
 
 LEAST_CLASSES: Final = 3  # two means are opposite whatever they are
+MOST_CLASSES: Final = 2_000  # memory and time: every pair of them, eleven times
+LEAST_RIDGE: Final = 1e-9  # below it float64 sees none
 _RANK_TOLERANCE: Final = 1e-6  # of the largest singular value: below it the means span nothing
 _GEOMETRY: Final = (
     "nc1_variability",
@@ -171,8 +174,9 @@ def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
     found = geometry(vectors, codes)
     every = np.arange(len(rows))
     ranges = jackknife_intervals(
-        found, lambda kept: geometry(vectors[kept], codes[kept]), every, random
+        found, lambda kept: _geometry_of(vectors[kept], codes[kept]), every, random
     )
+    go_on()
     agreement, right = _unseen(vectors, codes, settings["ridge"], random)
     model = fit_ridge(vectors, codes, settings["ridge"])
     classes = classes_of(vectors, codes)
@@ -203,6 +207,14 @@ def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
     )
 
 
+def _geometry_of(vectors: Floats, codes: Rows) -> Doubles:
+    """The same of some items, which a small class may have left; NaN where too few are there."""
+    present, codes = np.unique(codes, return_inverse=True)
+    if len(present) < LEAST_CLASSES:
+        return np.full(len(_GEOMETRY), np.nan)
+    return geometry(vectors, codes)
+
+
 def _left_out(sample: Sample, names: list[str]) -> tuple[str, ...]:
     given = len(set(sample.labels) - {""})
     if len(names) == given:
@@ -230,6 +242,7 @@ def labelled_rows(
             f"each, got {len(kept)}"
         )
     rows = rows[np.isin(labels[rows], names[kept])]
+    check_cells(len(rows), len(kept), "items times labels")
     codes = np.searchsorted(names[kept], labels[rows])
     return rows, codes, [str(name) for name in names[kept]]
 
@@ -294,6 +307,12 @@ PLUGIN: Final = Diagnostic(
         "most_classes": 1_000,
         "least_class_items": 5,
         "ridge": 1e-3,
+    },
+    bounds={
+        "most_items": ITEMS,
+        "most_classes": Bounds(LEAST_CLASSES, MOST_CLASSES),
+        "least_class_items": Bounds(2, ITEMS.most),  # one fits, another is asked about
+        "ridge": Bounds(LEAST_RIDGE, 1e3),
     },
     rows=(360, 441),
     summary="NC1 to NC4: how tight the classes are, and how evenly apart",

@@ -20,14 +20,14 @@ With many queries any difference is significant; what it means for search is tol
 `item_nearest_distance`, that of an item to its nearest other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Curve, Diagnostic, Findings, Paper, Sample
+from kokeshi.plugin import Bounds, Curve, Diagnostic, Findings, Paper, Sample, go_on
 from kokeshi_plugins.diagnostics.neighbours import squared_distances
 from kokeshi_plugins.diagnostics.sampling import (
     Doubles,
@@ -40,6 +40,11 @@ from kokeshi_plugins.diagnostics.sampling import (
 )
 
 LEAST: Final = 10  # items, and queries
+MOST_ITEMS: Final = 2_000  # memory: of items and queries, six matrices of all pairs, 128 MB each
+MOST_PERMUTATIONS: Final = 100_000  # time: each is a product of a line with such a matrix
+LEAST_RATE: Final = 2 / MOST_PERMUTATIONS  # that so many can show
+MOST_RATE: Final = 0.99
+BLOCK_BYTES: Final = 16 * 2**20  # memory: of one block of permutations
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +77,23 @@ def gaussian_kernel(distances: Doubles) -> Doubles:
 
 def shuffles(items: int, queries: int, count: int, random: np.random.Generator) -> Doubles:
     """Who is a query: (1 + count, items + queries) of 0 and 1, the truth first, items before."""
+    return np.concatenate(list(blocks_of_shuffles(items, queries, count, random)))
+
+
+def blocks_of_shuffles(
+    items: int, queries: int, count: int, random: np.random.Generator
+) -> Iterator[Doubles]:
+    """The same, a block of lines at a time."""
     truth = np.repeat([0.0, 1.0], [items, queries])
-    return np.stack([truth, *(random.permutation(truth) for _ in range(count))])
+    lines = max(1, BLOCK_BYTES // (8 * len(truth)))
+    block = [truth]
+    for _ in range(count):
+        if len(block) == lines:
+            yield np.stack(block)
+            go_on()
+            block = []
+        block.append(random.permutation(truth))
+    yield np.stack(block)
 
 
 def mmd_squared(kernel: Doubles, is_query: Doubles) -> Doubles:
@@ -117,18 +137,17 @@ def energy_distance(distances: Doubles, items: int) -> float:
 
 def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
     """Tests queries against items."""
-    items, queries, random = *_both(sample, settings), generator(sample)
+    items, queries, random = *_both(sample), generator(sample)
     rate = float(settings["false_alarm_rate"])
     used = [
         vectors[draw_rows(len(vectors), settings["most_items"], random)]
         for vectors in (items, queries)
     ]
     pooled, border = np.concatenate(used), len(used[0])
-    lines = shuffles(border, len(used[1]), settings["permutations"], random)
     distances = distances_of(pooled)
-    mmd = verdict(mmd_squared(gaussian_kernel(distances), lines), rate / 2)
-    shifts = mean_shifts(pooled, lines)
-    shift = verdict(np.abs(shifts).max(axis=1), rate / 2)
+    blocks = blocks_of_shuffles(border, len(used[1]), settings["permutations"], random)
+    spreads, largest, own = _permuted(pooled, gaussian_kernel(distances), blocks)
+    mmd, shift = verdict(spreads, rate / 2), verdict(largest, rate / 2)
     p_value = min(1.0, 2 * min(mmd.p_value, shift.p_value))
     near = _nearest(distances, border)
     figures = {
@@ -139,7 +158,7 @@ def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
         "mmd_squared_threshold": mmd.threshold,
         "largest_mean_shift": shift.value,
         "largest_mean_shift_threshold": shift.threshold,
-        "shifted_dimensions": float((np.abs(shifts[0]) > shift.threshold).sum()),
+        "shifted_dimensions": float((np.abs(own) > shift.threshold).sum()),
         "energy_distance": energy_distance(distances, border),
         "query_nearest_distance": near[1],
         "item_nearest_distance": near[0],
@@ -148,20 +167,48 @@ def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
     }
     return Findings(
         figures=figures,
-        curves=_curves(shifts[0], shift.threshold),
+        curves=_curves(own, shift.threshold),
         advice=(
             *drawn_advice(border, len(items), sample.seed),
             *drawn_advice(len(used[1]), len(queries), sample.seed, "queries"),
-            _sentence(figures, int(np.abs(shifts[0]).argmax())),
+            _sentence(figures, int(np.abs(own).argmax())),
         ),
     )
 
 
-def _both(sample: Sample, settings: Mapping[str, Any]) -> tuple[Floats, Floats]:
+def _permuted(
+    pooled: Floats, kernel: Doubles, blocks: Iterator[Doubles]
+) -> tuple[Doubles, Doubles, Doubles]:
+    """By line of the shuffles MMD^2 and the largest shift, and the shifts (dim,) of the truth."""
+    spreads, largest, own = [], [], None
+    for lines in blocks:
+        spreads.append(mmd_squared(kernel, lines))
+        shifts = mean_shifts(pooled, lines)
+        largest.append(np.abs(shifts).max(axis=1))
+        own = shifts[0].copy() if own is None else own
+    assert own is not None  # the truth is a line
+    return np.concatenate(spreads), np.concatenate(largest), own
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Refuses a rate that so few permutations cannot show.
+
+    Raises:
+        InvalidRequestError: it is one.
+    """
+    least = round(2 / settings["false_alarm_rate"]) - 1
+    if settings["permutations"] < least:
+        raise InvalidRequestError(
+            f"a false-alarm rate of {settings['false_alarm_rate']!r} needs at least {least} "
+            f"permutations, got {settings['permutations']!r}"
+        )
+
+
+def _both(sample: Sample) -> tuple[Floats, Floats]:
     """Items and queries.
 
     Raises:
-        InvalidRequestError: too few, of another length, or too few permutations for the rate.
+        InvalidRequestError: too few, or of another length.
     """
     check_items(sample, LEAST)
     queries = sample.queries
@@ -173,12 +220,6 @@ def _both(sample: Sample, settings: Mapping[str, Any]) -> tuple[Floats, Floats]:
             f"expected queries of {sample.vectors.shape[1]} dimensions, got {queries.shape[1]}"
         )
     check_finite(queries, "queries")
-    least = round(2 / settings["false_alarm_rate"]) - 1
-    if settings["permutations"] < least:
-        raise InvalidRequestError(
-            f"a false-alarm rate of {settings['false_alarm_rate']!r} needs at least {least} "
-            f"permutations, got {settings['permutations']!r}"
-        )
     return sample.vectors, queries
 
 
@@ -227,5 +268,11 @@ PLUGIN: Final = Diagnostic(
     measure=measure,
     needs=frozenset({"queries"}),
     defaults={"most_items": 1_000, "permutations": 499, "false_alarm_rate": 0.01},
+    bounds={
+        "most_items": Bounds(LEAST, MOST_ITEMS),
+        "permutations": Bounds(1, MOST_PERMUTATIONS),
+        "false_alarm_rate": Bounds(LEAST_RATE, MOST_RATE),
+    },
+    check=check,
     summary="whether queries come from where the items are, with a stated false-alarm rate",
 )

@@ -21,6 +21,7 @@ import numpy as np
 
 from kokeshi.plugin import Curve, Diagnostic, Findings, Paper, Sample
 from kokeshi_plugins.diagnostics.intervals import jackknife_intervals
+from kokeshi_plugins.diagnostics.limits import FLAGGED, ITEMS, NEIGHBOURS, reads_enough
 from kokeshi_plugins.diagnostics.neighbours import nearest
 from kokeshi_plugins.diagnostics.sampling import (
     Doubles,
@@ -137,5 +138,7 @@ PLUGIN: Final = Diagnostic(
     licence="Apache-2.0",
     measure=measure,
     defaults={"neighbours": 10, "most_items": 20_000, "most_flagged": 100},
+    bounds={"neighbours": NEIGHBOURS, "most_items": ITEMS, "most_flagged": FLAGGED},
+    check=lambda settings: reads_enough(settings, "most_items", settings["neighbours"] + 2),
     summary="items that are everybody's neighbour, and items that are nobody's",
 )

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from math import log
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
+from kokeshi.plugin import go_on
 from kokeshi_plugins.diagnostics.sampling import Doubles, Rows
 
 CONFIDENCE: Final = 0.95
@@ -15,6 +16,7 @@ STUDENT_QUANTILE: Final = 2.262157  # of Student's distribution at .975, GROUPS 
 _HALVINGS: Final = 60  # of [0, 1]: to the last bit of a double
 
 Interval = tuple[float, float]
+M = TypeVar("M")  # of a measure: a figure, or several
 
 
 def normal_interval(value: float, standard_error: float) -> Interval:
@@ -80,9 +82,14 @@ def split_interval(
     taken from them, never the value, which may depend on how dense the items are.
     """
     parts = np.array_split(random.permutation(rows), GROUPS)
-    spread = np.std([measure(np.sort(part)) for part in parts], ddof=1)
+    spread = np.std([_step(measure, np.sort(part)) for part in parts], ddof=1)
     margin = STUDENT_QUANTILE * float(spread) / np.sqrt(GROUPS)
     return value - float(margin), value + float(margin)
+
+
+def _step(measure: Callable[[Rows], M], rows: Rows) -> M:
+    go_on()
+    return measure(rows)
 
 
 def jackknife_intervals(
@@ -99,7 +106,7 @@ def jackknife_intervals(
     Source: B. Efron and C. Stein, The Jackknife Estimate of Variance, 1981 (delete-a-group form).
     """
     parts = np.array_split(random.permutation(rows), GROUPS)
-    left = np.array([measure(np.setdiff1d(rows, part)) for part in parts])
+    left = np.array([_step(measure, np.setdiff1d(rows, part)) for part in parts])
     variances = (GROUPS - 1) / GROUPS * np.square(left - left.mean(axis=0)).sum(axis=0)
     margins = STUDENT_QUANTILE * np.sqrt(variances)
     return [(float(v - m), float(v + m)) for v, m in zip(values, margins, strict=True)]

@@ -27,8 +27,9 @@ from typing import Any, Final
 import numpy as np
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Curve, Diagnostic, Findings, Paper, Sample
+from kokeshi.plugin import Bounds, Curve, Diagnostic, Findings, Paper, Sample
 from kokeshi_plugins.diagnostics.intervals import GROUPS, split_interval
+from kokeshi_plugins.diagnostics.limits import ITEMS, MOST_NEIGHBOURS, reads_enough
 from kokeshi_plugins.diagnostics.neighbours import nearest
 from kokeshi_plugins.diagnostics.sampling import (
     Doubles,
@@ -41,6 +42,7 @@ from kokeshi_plugins.diagnostics.sampling import (
     generator,
 )
 
+LEAST_NEIGHBOURS: Final = 2  # of one, the ratio to itself says nothing
 DISCARDED: Final = 0.1  # share of the largest ratios, which are far from the manifold's own scale
 _LEAST_PART: Final = 4  # a scale curve ends where fewer times k items remain
 
@@ -67,12 +69,12 @@ def levina_bickel(distances: Doubles) -> float:
 def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
     """Both dimensions, that of every trained prefix, and the prefix to try."""
     k, random = settings["neighbours"], generator(sample)
-    check_items(sample, GROUPS * (k + 2))
+    check_items(sample, _least(k))
     rows = draw_rows(len(sample.vectors), settings["most_items"], random)
     vectors = np.unique(sample.vectors[rows], axis=0)
-    if len(vectors) < GROUPS * (k + 2):
+    if len(vectors) < _least(k):
         raise InvalidRequestError(
-            f"expected at least {GROUPS * (k + 2)} different items, got {len(vectors)}"
+            f"expected at least {_least(k)} different items, got {len(vectors)}"
         )
     distances = _distances(vectors, k)
     found = {"two_nn_dimension": two_nn(distances), "mle_dimension": levina_bickel(distances)}
@@ -100,6 +102,11 @@ def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
             _sentence(found["mle_dimension"], wanted, suggested, bool(fitting)),
         ),
     )
+
+
+def _least(neighbours: int) -> int:
+    """Items, of which each tenth is measured by itself."""
+    return GROUPS * (neighbours + 2)
 
 
 def _estimated(estimate: Callable[[Doubles], float], vectors: Floats, k: int, part: Rows) -> float:
@@ -167,6 +174,8 @@ PLUGIN: Final = Diagnostic(
     licence="Apache-2.0",
     measure=measure,
     defaults={"neighbours": 20, "most_items": 5_000},
+    bounds={"neighbours": Bounds(LEAST_NEIGHBOURS, MOST_NEIGHBOURS), "most_items": ITEMS},
+    check=lambda settings: reads_enough(settings, "most_items", _least(settings["neighbours"])),
     rows=(339,),
     summary="how many dimensions the items fill, and the prefix length that suggests",
 )

@@ -27,8 +27,21 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Curve, Diagnostic, Findings, Paper, Sample
-from kokeshi_plugins.diagnostics.intervals import Interval, share_interval, split_interval, within
+from kokeshi.plugin import Bounds, Curve, Diagnostic, Findings, Paper, Sample
+from kokeshi_plugins.diagnostics.intervals import (
+    GROUPS,
+    Interval,
+    share_interval,
+    split_interval,
+    within,
+)
+from kokeshi_plugins.diagnostics.limits import (
+    FLAGGED,
+    ITEMS,
+    NEIGHBOURS,
+    check_cells,
+    reads_enough,
+)
 from kokeshi_plugins.diagnostics.neighbours import nearest
 from kokeshi_plugins.diagnostics.sampling import (
     Doubles,
@@ -42,6 +55,7 @@ from kokeshi_plugins.diagnostics.sampling import (
 )
 
 LEAST_CLASSES: Final = 2
+SHOWN_LABELS: Final = 30  # in the plot, where each has its name
 _ROUNDING: Final = 1e-6  # a share of k votes may equal a mean of such shares but for rounding
 
 
@@ -88,6 +102,11 @@ def calibrated(counts: Doubles, given: Rows) -> Doubles:
     return rows * np.bincount(given, minlength=len(counts))[:, None] / len(given)
 
 
+def off_diagonal(joint: Doubles) -> float:
+    """Sum of what is off the diagonal; exactly 0 where nothing is, as 1 less the trace is not."""
+    return float(joint.sum(where=~np.eye(len(joint), dtype=bool)))
+
+
 def whole_numbers(counts: Doubles) -> Rows:
     """Counts (classes, classes) rounded so that each row keeps its sum: largest remainders."""
     floors = np.floor(counts).astype(np.int64)
@@ -123,13 +142,14 @@ def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
     random = generator(sample)
     base, codes, names = _base(sample, settings, random)
     audited = draw_rows(len(base), settings["most_items"], random)
+    check_cells(len(audited), len(names), "items times labels")
     vectors = sample.vectors[base]
     _, neighbours = nearest(vectors[audited], vectors, settings["neighbours"], own=audited)
     given = codes[audited]
     present, given = np.unique(given, return_inverse=True)
     probabilities = vote(neighbours, codes, len(names))[:, present]
     found = audit(probabilities, given)
-    share = 1 - float(np.trace(found.joint))
+    share = off_diagonal(found.joint)
     flagged = int(found.wrong.sum())
     return Findings(
         figures={
@@ -144,7 +164,7 @@ def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
             "flagged_share": share_interval(flagged, len(audited)),
             "label_error_share": _error_interval(share, probabilities, given, random),
         },
-        curves=_curves(found, given),
+        curves=_curves(found, given, [names[i] for i in present]),
         flagged=_reasons(sample, base[audited], found, [names[i] for i in present], settings),
         advice=(
             *labelled_advice(sample, settings["most_voters"]),
@@ -159,6 +179,8 @@ def _error_interval(
     share: float, probabilities: Doubles, given: Rows, random: np.random.Generator
 ) -> Interval:
     rows = np.arange(len(given))
+    if not share:  # tenths without a doubt do not differ, and yet there may be one in a million
+        return share_interval(0, len(rows))
     return within(
         split_interval(share, lambda part: _share(probabilities[part], given[part]), rows, random)
     )
@@ -167,7 +189,7 @@ def _error_interval(
 def _share(probabilities: Doubles, given: Rows) -> float:
     present, codes = np.unique(given, return_inverse=True)
     kept = probabilities[:, present]
-    return 1 - float(np.trace(calibrated(confident_joint(kept, codes), codes)))
+    return off_diagonal(calibrated(confident_joint(kept, codes), codes))
 
 
 def _base(
@@ -184,12 +206,23 @@ def _base(
     names, counts = np.unique(labels[rows], return_counts=True)
     kept = names[counts >= settings["least_class_items"]]
     rows = rows[np.isin(labels[rows], kept)]
-    if len(kept) < LEAST_CLASSES or len(rows) <= settings["neighbours"]:
+    least = max(settings["neighbours"] + 1, GROUPS)
+    if len(kept) < LEAST_CLASSES or len(rows) < least:
         raise InvalidRequestError(
             f"expected two labels with at least {settings['least_class_items']} items each, and "
-            f"more than {settings['neighbours']} items, got {len(kept)} and {len(rows)}"
+            f"at least {least} items, got {len(kept)} and {len(rows)}"
         )
     return rows, np.searchsorted(kept, labels[rows]), [str(name) for name in kept]
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Refuses to read fewer items than neighbours, or than there are parts for an interval.
+
+    Raises:
+        InvalidRequestError: they are fewer.
+    """
+    reads_enough(settings, "most_items", GROUPS)
+    reads_enough(settings, "most_voters", max(settings["neighbours"] + 2, GROUPS))
 
 
 def _reasons(
@@ -204,18 +237,24 @@ def _reasons(
     }
 
 
-def _curves(found: Audit, given: Rows) -> tuple[Curve, ...]:
-    flagged = np.bincount(given[found.wrong], minlength=given.max() + 1)
+def _curves(found: Audit, given: Rows, names: list[str]) -> tuple[Curve, ...]:
+    """The labels with flagged items; nothing where there are none."""
+    flagged = np.bincount(given[found.wrong], minlength=len(names))
     share = flagged / np.bincount(given)
-    order = np.argsort(-share, kind="stable")
+    order = np.argsort(-share, kind="stable")[: np.count_nonzero(flagged)]
+    shown = order[:SHOWN_LABELS]
+    if not len(shown):
+        return ()
+    rest = f" (the first {len(shown)} of {len(order):,})" if len(shown) < len(order) else ""
     return (
         Curve(
-            title="flagged items of each label, most first",
-            x_label="label (rank)",
+            title="labels with flagged items, most first",
+            x_label=f"label{rest}",
             y_label="share flagged",
-            x=np.arange(1, len(order) + 1, dtype=np.float64),
-            y=share[order],
+            x=np.arange(1, len(shown) + 1, dtype=np.float64),
+            y=share[shown],
             kind="bars",
+            names=tuple(names[i] for i in shown),
         ),
     )
 
@@ -238,6 +277,14 @@ PLUGIN: Final = Diagnostic(
         "least_class_items": 5,
         "most_flagged": 1_000,
     },
+    bounds={
+        "neighbours": NEIGHBOURS,
+        "most_items": ITEMS,
+        "most_voters": ITEMS,
+        "least_class_items": Bounds(1, ITEMS.most),
+        "most_flagged": FLAGGED,
+    },
+    check=check,
     rows=(222,),
     summary="labels that an item's neighbours contradict, worst first",
 )

@@ -20,9 +20,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Curve, Diagnostic, Findings, Paper, Sample
+from kokeshi.plugin import Bounds, Curve, Diagnostic, Findings, Paper, Sample, go_on
 from kokeshi_plugins.diagnostics.intervals import share_interval
+from kokeshi_plugins.diagnostics.limits import FLAGGED, ITEMS
 from kokeshi_plugins.diagnostics.sampling import (
     Doubles,
     Floats,
@@ -35,6 +35,8 @@ from kokeshi_plugins.diagnostics.sampling import (
 )
 
 TILE_ROWS: Final = 2_048  # a tile of bounds is 16 MiB
+MOST_PAIRS: Final = 10_000_000  # memory of their cosines, 80 MB, and a second for each million
+LEAST_COSINE: Final = 0.01
 PREFIX: Final = 64  # dimensions of the bound
 _ROUNDING: Final = 1e-5  # of float32 bounds of unit vectors
 _GATHER_ROWS: Final = 8_192  # pairs that are multiplied in full at a time
@@ -98,6 +100,7 @@ def pairs_above(
     bound_left, bound_right = _bounding(left), _bounding(right)
     for top in range(0, len(left), TILE_ROWS):
         for start in range(top if triangle else 0, len(right), TILE_ROWS):
+            go_on()
             bounds = bound_left[top : top + TILE_ROWS] @ bound_right[start : start + TILE_ROWS].T
             one, other = np.nonzero(bounds >= cosine - _ROUNDING)
             one, other = one + top, other + start
@@ -128,8 +131,6 @@ def _decided(
 def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
     """All near-duplicate pairs, or the share of items that have one."""
     check_items(sample, 2)
-    if not 0 < settings["cosine"] <= 1:
-        raise InvalidRequestError(f"expected a cosine in (0, 1], got {settings['cosine']!r}")
     whole = len(sample.vectors) <= settings["most_items"]
     return _all_pairs(sample, settings) if whole else _drawn(sample, settings)
 
@@ -252,6 +253,12 @@ PLUGIN: Final = Diagnostic(
         "most_items": 100_000,
         "most_pairs": 1_000_000,
         "most_flagged": 1_000,
+    },
+    bounds={
+        "cosine": Bounds(LEAST_COSINE, 1),
+        "most_items": ITEMS,
+        "most_pairs": Bounds(1, MOST_PAIRS),
+        "most_flagged": FLAGGED,
     },
     summary="pairs of items above a cosine, and how many items could go",
 )

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from kokeshi.plugin import go_on
 from kokeshi_plugins.diagnostics.sampling import Doubles, Floats, Rows
 
 BLOCK_BYTES: Final = 64 * 2**20  # of one block of products
@@ -51,6 +52,7 @@ def squared_distances(queries: Floats, base: Floats) -> Iterator[tuple[slice, Fl
     norms = np.einsum("ij,ij->i", base, base)
     step = max(1, BLOCK_BYTES // (4 * len(base)))
     for start in range(0, len(queries), step):
+        go_on()
         block = slice(start, min(start + step, len(queries)))
         part = queries[block]
         squares = part @ (-2 * base.T)

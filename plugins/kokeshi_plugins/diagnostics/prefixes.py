@@ -21,8 +21,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from kokeshi.plugin import Curve, Diagnostic, Findings, Paper, Sample
+from kokeshi.plugin import Bounds, Curve, Diagnostic, Findings, Paper, Sample
 from kokeshi_plugins.diagnostics.intervals import Interval, bounded_interval, share_interval
+from kokeshi_plugins.diagnostics.limits import ITEMS, NEIGHBOURS, reads_enough
 from kokeshi_plugins.diagnostics.neighbours import nearest, squared_distances
 from kokeshi_plugins.diagnostics.sampling import (
     Doubles,
@@ -34,6 +35,9 @@ from kokeshi_plugins.diagnostics.sampling import (
     drawn_advice,
     generator,
 )
+
+MOST_QUERIES: Final = 5_000  # memory: pairs of their neighbours at two lengths
+LEAST_RECALL: Final = 0.01
 
 
 def ranks_of(queries: Floats, base: Floats, wanted: Rows, own: Rows) -> Rows:
@@ -161,5 +165,12 @@ PLUGIN: Final = Diagnostic(
         "most_items": 100_000,
         "most_queries": 500,
     },
+    bounds={
+        "neighbours": NEIGHBOURS,
+        "target_recall": Bounds(LEAST_RECALL, 1),
+        "most_items": ITEMS,
+        "most_queries": Bounds(1, MOST_QUERIES),
+    },
+    check=lambda settings: reads_enough(settings, "most_items", settings["neighbours"] + 2),
     summary="self-recall, energy and shortlist depth of each trained length",
 )

@@ -29,8 +29,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Curve, Diagnostic, Findings, Paper, Sample
+from kokeshi.plugin import SHARE, Bounds, Curve, Diagnostic, Findings, Paper, Sample
 from kokeshi_plugins.diagnostics.intervals import GROUPS, Interval, jackknife_intervals, within
+from kokeshi_plugins.diagnostics.limits import FLAGGED, ITEMS, NEIGHBOURS, reads_enough
 from kokeshi_plugins.diagnostics.neighbours import nearest
 from kokeshi_plugins.diagnostics.sampling import (
     Doubles,
@@ -47,6 +48,9 @@ from kokeshi_plugins.diagnostics.sampling import (
 _FIGURES: Final = ("rsa_pearson", "geo_topological_pearson", "cka_linear", "cka_debiased")
 _LEAST_PER_GROUP: Final = 4  # unbiased HSIC divides by n (n - 3)
 _CURVE_POINTS: Final = 2_000
+LEAST_ITEMS: Final = GROUPS * _LEAST_PER_GROUP
+MOST_COMPARED: Final = 3_000  # memory: a dozen matrices of all pairs, 72 MB each
+BLOCK_BYTES: Final = 64 * 2**20  # of pairs of neighbours
 
 
 def distance_matrix(vectors: Doubles) -> Doubles:
@@ -129,8 +133,14 @@ def overlaps(one: Rows, other: Rows, k: int, kept: Rows) -> Doubles:
     """
     here = np.zeros(len(one), bool)
     here[kept] = True
-    first, second = (_first(lists[kept], here, k) for lists in (one, other))
-    same = one[kept][:, :, None] == other[kept][:, None, :]
+    step = max(1, BLOCK_BYTES // (one.shape[1] * other.shape[1]))
+    blocks = [kept[start : start + step] for start in range(0, len(kept), step)]
+    return np.concatenate([_overlaps(one[rows], other[rows], k, here) for rows in blocks])
+
+
+def _overlaps(one: Rows, other: Rows, k: int, here: npt.NDArray[np.bool_]) -> Doubles:
+    first, second = (_first(lists, here, k) for lists in (one, other))
+    same = one[:, :, None] == other[:, None, :]
     same &= first[:, :, None] & second[:, None, :]
     return np.asarray(same.sum(axis=(1, 2)) / k)
 
@@ -213,20 +223,29 @@ def _both(sample: Sample, settings: Mapping[str, Any]) -> tuple[Floats, Floats]:
     """Items in either space.
 
     Raises:
-        InvalidRequestError: too few, not the same number, or quantiles out of order.
+        InvalidRequestError: too few, or not the same number.
     """
-    check_items(sample, max(GROUPS * _LEAST_PER_GROUP, settings["neighbours"] + 2))
+    check_items(sample, max(LEAST_ITEMS, settings["neighbours"] + 2))
     others = sample.counterpart
     if others is None or len(others) != len(sample.vectors):
         got = 0 if others is None else len(others)
         raise InvalidRequestError(f"expected {len(sample.vectors)} counterparts, got {got}")
     check_finite(others, "counterparts")
-    if not 0 <= settings["lower_quantile"] < settings["upper_quantile"] <= 1:
+    return sample.vectors, others
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Refuses settings that do not fit each other.
+
+    Raises:
+        InvalidRequestError: quantiles out of order, or fewer items than neighbours.
+    """
+    if settings["lower_quantile"] >= settings["upper_quantile"]:
         raise InvalidRequestError(
             f"expected quantiles in order within [0, 1], got {settings['lower_quantile']!r} and "
             f"{settings['upper_quantile']!r}"
         )
-    return sample.vectors, others
+    reads_enough(settings, "most_items", max(LEAST_ITEMS, settings["neighbours"] + 2))
 
 
 def _curves(
@@ -274,6 +293,15 @@ PLUGIN: Final = Diagnostic(
         "most_compared": 1_000,
         "most_flagged": 100,
     },
+    bounds={
+        "neighbours": NEIGHBOURS,
+        "lower_quantile": SHARE,
+        "upper_quantile": SHARE,
+        "most_items": ITEMS,
+        "most_compared": Bounds(LEAST_ITEMS, MOST_COMPARED),
+        "most_flagged": FLAGGED,
+    },
+    check=check,
     rows=(376,),
     summary="what a swap of the embedding model would change: distances and neighbours",
 )

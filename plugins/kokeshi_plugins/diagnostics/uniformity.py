@@ -22,8 +22,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kokeshi.plugin import Curve, Diagnostic, Findings, Paper, Sample
+from kokeshi.plugin import Bounds, Curve, Diagnostic, Findings, Paper, Sample
 from kokeshi_plugins.diagnostics.intervals import normal_interval
+from kokeshi_plugins.diagnostics.limits import MOST_ITEMS
 from kokeshi_plugins.diagnostics.neighbours import squared_distances
 from kokeshi_plugins.diagnostics.sampling import (
     Doubles,
@@ -36,6 +37,7 @@ from kokeshi_plugins.diagnostics.sampling import (
     unit,
 )
 
+LEAST: Final = 3  # items
 TEMPERATURE: Final = 2.0
 _BINS: Final = 50
 _NARROW: Final = 0.5  # norm of the mean direction from which items crowd one side
@@ -76,7 +78,7 @@ def pair_terms(vectors: Floats) -> tuple[Doubles, Rows]:
 
 def measure(sample: Sample, settings: Mapping[str, Any]) -> Findings:
     """Uniformity of the items; alignment and tolerance too where they have labels."""
-    check_items(sample, 3)
+    check_items(sample, LEAST)
     rows = draw_rows(len(sample.vectors), settings["most_items"], generator(sample))
     vectors = unit(sample.vectors[rows])
     means, counts = pair_terms(vectors)
@@ -151,6 +153,7 @@ PLUGIN: Final = Diagnostic(
     licence="Apache-2.0",
     measure=measure,
     defaults={"most_items": 10_000},
+    bounds={"most_items": Bounds(LEAST, MOST_ITEMS)},
     rows=(308,),
     summary="how evenly the items use the sphere, and how close items of one label lie",
 )

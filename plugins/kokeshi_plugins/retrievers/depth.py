@@ -6,16 +6,26 @@
 An encoder so trained may stop at an early layer, and its embedding may be cut. A query of one layer
 searches items of another only where that was measured to work: not every layer of the released
 model is usable, whose card recommends 20 to 24 of 24. Both sides have the same length.
+
+Nothing here stops a model early: a layer that is to be served is exported as a model of its own.
+What the fit gives is the evidence that its queries may search another layer's items, and how short.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Paper, Retriever, Sample
+from kokeshi.plugin import SHARE, Bounds, Paper, Retriever, Sample
 from kokeshi_plugins.retrievers.fitted import Fitted, Rate, Record, bootstrap_mean, thinned, unit
+from kokeshi_plugins.retrievers.limits import LENGTH, NEIGHBOURS, PAIRED_ITEMS
 from kokeshi_plugins.retrievers.recall import recall_of
 
+DEEPEST: Final = 10_000  # layer of an encoder
+
+USE: Final = (
+    "embed queries at the plan's query_depth (an exit is a model of its own), and search with "
+    "those vectors, the collection's space and the plan's dimension"
+)
 PAPER: Final = Paper(
     title="2D Matryoshka Sentence Embeddings",
     authors="Li, Li, Li, Xie, Li",
@@ -78,7 +88,10 @@ def _checked(sample: Sample) -> Sample:
     wanted, queries = sample.vectors.shape, sample.counterpart
     if queries is None or queries.shape != wanted:
         got = "none" if queries is None else queries.shape
-        raise InvalidRequestError(f"expected queries of shape {wanted}, got {got}")
+        raise InvalidRequestError(
+            f"expected the same items at another depth, of shape {wanted}, in a collection that "
+            f"'other' names; got {got}"
+        )
     return sample
 
 
@@ -129,12 +142,19 @@ def plan(settings: Mapping[str, Any], model: Grid) -> dict[str, Any]:
     return chosen.model_dump()
 
 
+def figures(model: Grid) -> dict[str, Any]:
+    """`k`, the recall of every measured pair of depths at every length, and how to `use` it."""
+    cells = [cell.model_dump() for cell in model.cells]
+    return {"k": model.k, "cells": cells, "use": USE}
+
+
 DEPTH: Final = Retriever(
     name="nested_depth",
     paper=PAPER,
     licence="Apache-2.0",
     plan=plan,
     fit=fit,
+    figures=figures,
     model=Grid,
     defaults={
         "item_depth": 1,
@@ -143,6 +163,14 @@ DEPTH: Final = Retriever(
         "k": 10,
         "recall": 0.9,
         "most_items": 4000,
+    },
+    bounds={
+        "item_depth": Bounds(1, DEEPEST),
+        "query_depth": Bounds(0, DEEPEST),
+        "dimension": Bounds(0, LENGTH.most),
+        "k": NEIGHBOURS,
+        "recall": SHARE,
+        "most_items": PAIRED_ITEMS,
     },
     rows=(416,),
     summary="Which layer and length of an encoder may search what another layer wrote.",

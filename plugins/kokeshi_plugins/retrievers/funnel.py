@@ -11,21 +11,30 @@ kept, 2048), their funnel starts at 8 and passes 16, 32, 64, 128 and 2048 with s
 one: two stages as well, whose first is cheaper still.
 
 Which plan suffices depends on the data, so the fit measures plans: the share of the nearest by full
-length that a plan finds, and its multiplications per query.
+length that a plan finds, and its multiplications per query. A shortlist is a share of the items
+that it was measured on: among more items it grows with them, for as many more stand before the
+nearest in the order of the prefix.
 """
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Paper, Retriever, Sample
+from kokeshi.plugin import SHARE, Bounds, Paper, Retriever, Sample, go_on
 from kokeshi_plugins.retrievers.fitted import Fitted, Rate, Record, bootstrap_mean, unit
+from kokeshi_plugins.retrievers.limits import LENGTH, NEIGHBOURS
 
 Floats = npt.NDArray[np.float64]
 KINDS: Final = ("adaptive", "funnel")
+MOST_SHORTLIST: Final = 100_000
+MOST_ITEMS: Final = 10**12  # that a plan is priced for
+MOST_STAGES: Final = 100
+MOST_QUERIES: Final = 5_000  # time: each walks every plan
+BLOCK_BYTES: Final = 64 * 2**20  # memory: of the candidates of a block of queries
 WIDTHS: Final = (1, 2, 4, 8, 16, 32)  # first shortlists that are tried, in multiples of `shortlist`
 PAPER: Final = Paper(
     title="Matryoshka Representation Learning",
@@ -96,12 +105,29 @@ def walk(stages: Sequence[Stage], items: Floats, queries: Floats) -> npt.NDArray
     rows: npt.NDArray[np.int64] | None = None
     for stage in stages:
         cut, short = unit(items[:, : stage.dimension]), unit(queries[:, : stage.dimension])
-        cosines = short @ cut.T if rows is None else np.einsum("qd,qkd->qk", short, cut[rows])
-        order = np.argsort(-cosines, axis=1, kind="stable")[:, : stage.keep]
-        rows = order if rows is None else np.take_along_axis(rows, order, axis=1)
+        width = len(cut) if rows is None else rows.shape[1] * stage.dimension
+        step = max(1, BLOCK_BYTES // (8 * width))
+        blocks = [slice(start, start + step) for start in range(0, len(short), step)]
+        ranked = [
+            _ranked(cut, short[block], None if rows is None else rows[block], stage.keep)
+            for block in blocks
+        ]
+        rows = np.concatenate(ranked)
     if rows is None:
         raise InvalidRequestError("expected a plan of at least one stage")
     return rows
+
+
+def _ranked(
+    items: Floats, queries: Floats, rows: npt.NDArray[np.int64] | None, keep: int
+) -> npt.NDArray[np.int64]:
+    """The best rows of those that each query has, or of all."""
+    go_on()
+    if rows is None:
+        return np.argsort(-(queries @ items.T), axis=1, kind="stable")[:, :keep]
+    cosines = np.einsum("qd,qkd->qk", queries, items[rows])
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :keep]
+    return np.take_along_axis(rows, order, axis=1)
 
 
 def fit(sample: Sample, settings: Mapping[str, Any]) -> Funnel:
@@ -114,9 +140,10 @@ def fit(sample: Sample, settings: Mapping[str, Any]) -> Funnel:
         raise InvalidRequestError("expected an embedding of at least two trained lengths")
     items, queries = _split(sample, settings["most_queries"])
     k, shortlist = settings["k"], max(settings["shortlist"], settings["k"])
-    if k < 1 or len(items) <= shortlist:
+    if k < 1 or len(items) <= shortlist or not len(queries):
         raise InvalidRequestError(
-            f"expected k of at least 1 and more than {shortlist} items, got {k!r} and {len(items)}"
+            f"expected k of at least 1, a query and more than {shortlist} items, got {k!r}, "
+            f"{len(queries)} and {len(items)}"
         )
     full = sample.trained[-1]
     wanted = walk((Stage(dimension=full, keep=k),), items, queries)
@@ -131,6 +158,8 @@ def fit(sample: Sample, settings: Mapping[str, Any]) -> Funnel:
 def plan(settings: Mapping[str, Any], model: Funnel | None) -> dict[str, Any]:
     """The cheapest measured plan with the wanted recall, or the authors' where none is measured.
 
+    `most_stages` leaves out plans of more stages; 0 leaves out none.
+
     Returns:
         `stages` (list of `dimension` and `keep`), `multiplications` per query over `count` items,
         `scan` the same for a scan at full length, and `recall`, None where nothing was measured.
@@ -138,26 +167,59 @@ def plan(settings: Mapping[str, Any], model: Funnel | None) -> dict[str, Any]:
     Raises:
         InvalidRequestError: no measured plan reaches the recall, or a setting is out of range.
     """
-    count, k = settings["count"], settings["k"]
+    count = settings["count"]
     if model is None:
         stages, recall = _published(settings), None
     else:
-        reached = [
-            measured for measured in model.plans if measured.recall.low >= settings["recall"]
-        ]
-        if not reached or k > model.k:
-            best = max(model.plans, key=lambda measured: measured.recall.low).recall
-            raise InvalidRequestError(
-                f"expected k of at most {model.k} and a recall of at most {best.low:.4f}, the "
-                f"lower bound of the best measured plan; got {k!r} and {settings['recall']!r}"
-            )
-        chosen = min(reached, key=lambda measured: cost(measured.stages, count))
-        stages, recall = chosen.stages, chosen.recall.model_dump()
+        chosen = _cheapest(settings, model)
+        stages, recall = grown(chosen.stages, count / model.count), chosen.recall.model_dump()
     return {
         "stages": [stage.model_dump() for stage in stages],
         "multiplications": cost(stages, count),
         "scan": count * stages[-1].dimension,
         "recall": recall,
+    }
+
+
+def _cheapest(settings: Mapping[str, Any], model: Funnel) -> Measured:
+    """See `plan`."""
+    most, count, k = settings["most_stages"], settings["count"], settings["k"]
+    plans = [one for one in model.plans if not most or len(one.stages) <= most]
+    reached = [one for one in plans if one.recall.low >= settings["recall"]]
+    if not reached or k > model.k:
+        best = max(plans, key=lambda measured: measured.recall.low).recall
+        raise InvalidRequestError(
+            f"expected k of at most {model.k} and a recall of at most {best.low:.4f}, the "
+            f"lower bound of the best measured plan; got {k!r} and {settings['recall']!r}"
+        )
+    growth = count / model.count
+    return min(reached, key=lambda measured: cost(grown(measured.stages, growth), count))
+
+
+def grown(stages: Sequence[Stage], growth: float) -> tuple[Stage, ...]:
+    """The plan among so many times the items that it was measured on: shortlists grow with them."""
+    times = max(growth, 1.0)
+    shortlists = [
+        stage.model_copy(update={"keep": ceil(stage.keep * times)}) for stage in stages[:-1]
+    ]
+    return (*shortlists, stages[-1])
+
+
+def figures(model: Funnel) -> dict[str, Any]:
+    """`items` that were searched, `queries`, `k`, and every measured plan, the cheapest first.
+
+    Of a plan its `stages` (`dimension` and `keep`), its `recall` with its interval, and its
+    `multiplications` per query among those items.
+    """
+    plans = [
+        measured.model_dump() | {"multiplications": cost(measured.stages, model.count)}
+        for measured in model.plans
+    ]
+    return {
+        "items": model.count,
+        "queries": model.plans[0].recall.count,
+        "k": model.k,
+        "plans": sorted(plans, key=lambda told: int(told["multiplications"])),
     }
 
 
@@ -199,6 +261,7 @@ FUNNEL: Final = Retriever(
     licence="Apache-2.0",
     plan=plan,
     fit=fit,
+    figures=figures,
     model=Funnel,
     defaults={
         "kind": "funnel",
@@ -208,7 +271,18 @@ FUNNEL: Final = Retriever(
         "trained": (8, 16, 32, 64, 128, 2048),
         "recall": 0.98,
         "count": 1_000_000,
+        "most_stages": 0,  # of a plan; 0: any number. A search of a collection takes two
         "most_queries": 500,  # that plans are measured on
+    },
+    bounds={
+        "k": NEIGHBOURS,
+        "shortlist": Bounds(1, MOST_SHORTLIST),
+        "start": LENGTH,
+        "trained": LENGTH,
+        "recall": SHARE,
+        "count": Bounds(1, MOST_ITEMS),
+        "most_stages": Bounds(0, MOST_STAGES),
+        "most_queries": Bounds(1, MOST_QUERIES),
     },
     rows=(251,),
     summary="Plans of prefixes and shortlists: the authors', or the cheapest that was measured.",

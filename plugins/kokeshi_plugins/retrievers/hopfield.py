@@ -24,8 +24,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Neighbours, Paper, Retriever, Sample
+from kokeshi.plugin import Bounds, Neighbours, Paper, Retriever, Sample, go_on
+from kokeshi_plugins.retrievers.fields import value_at
 from kokeshi_plugins.retrievers.fitted import Fitted, labelled, thinned
+from kokeshi_plugins.retrievers.limits import BETA, PAIRED_ITEMS
 
 PAPER: Final = Paper(
     title="Hopfield Networks is All You Need",
@@ -34,6 +36,8 @@ PAPER: Final = Paper(
     year=2021,
     url="https://arxiv.org/abs/2008.02217",
 )
+LARGEST_EXPONENT: Final = 700.0  # of a float64; what is beyond it leaves no mass to the others
+MOST_UPDATES: Final = 1_000
 BETAS: Final = tuple(2.0**power for power in range(11))  # 1 averages, 1024 is nearly the nearest
 
 UNFITTED_BETA: Final = 32.0  # a neighbour 0.1 of cosine behind the first weighs 1/25 of it
@@ -104,7 +108,7 @@ def missing_mass(scores: npt.NDArray[np.float64], beta: float, count: int) -> fl
         count: items of the collection.
     """
     others = max(count - len(scores), 0)
-    inside = np.exp(beta * (scores - scores[-1])).sum()
+    inside = np.exp(np.minimum(beta * (scores - scores[-1]), LARGEST_EXPONENT)).sum()
     return float(others / (inside + others))
 
 
@@ -123,11 +127,6 @@ def answer(
     """
     if neighbours.vectors is None or neighbours.query is None or not neighbours.ids:
         raise InvalidRequestError("expected at least one neighbour, with vectors and the query")
-    if settings["updates"] < 1 or settings["beta"] < 0:
-        raise InvalidRequestError(
-            f"expected at least 1 update and a beta of at least 0, got {settings['updates']!r} and "
-            f"{settings['beta']!r}"
-        )
     beta = settings["beta"] or (model.beta if model else UNFITTED_BETA)
     found = retrieve(neighbours.vectors, neighbours.query, beta, settings["updates"])
     products = np.sort(neighbours.vectors.astype(np.float64) @ neighbours.query)[::-1]
@@ -174,6 +173,7 @@ def _softmax(scaled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _log_loss(
     similarities: npt.NDArray[np.float64], same: npt.NDArray[np.bool_], beta: float
 ) -> float:
+    go_on()
     right = np.where(same, _softmax(beta * similarities), 0).sum(axis=1)
     return float(-np.log(np.maximum(right, 1e-6)).mean())  # one outlier does not choose alone
 
@@ -183,10 +183,27 @@ def _votes(
 ) -> dict[str, float]:
     votes: dict[str, float] = {}
     for metadata, weight in zip(neighbours.metadata, weights, strict=True):
-        if field in metadata:
-            label = str(metadata[field])
+        if (value := value_at(metadata, field)) is not None:
+            label = str(value)
             votes[label] = votes.get(label, 0.0) + float(weight)
     return votes
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Refuses a beta that is neither 0 nor a number to divide by.
+
+    Raises:
+        InvalidRequestError: it is one.
+    """
+    if settings["beta"] and not BETA.holds(settings["beta"]):
+        raise InvalidRequestError(
+            f"setting 'beta' of 'hopfield' is 0, or {BETA}, got {settings['beta']!r}"
+        )
+
+
+def figures(model: Temperature) -> dict[str, Any]:
+    """`beta`, its `log_loss` with each item left out, and the `items` that it is a mean over."""
+    return {"beta": model.beta, "log_loss": model.log_loss, "items": model.count}
 
 
 HOPFIELD: Final = Retriever(
@@ -195,6 +212,7 @@ HOPFIELD: Final = Retriever(
     licence="Apache-2.0",
     answer=answer,
     fit=fit,
+    figures=figures,
     model=Temperature,
     reads=frozenset({"vectors", "query"}),
     defaults={
@@ -203,6 +221,12 @@ HOPFIELD: Final = Retriever(
         "label_field": "label",
         "most_items": 4000,  # of a fit; its time and memory grow with the square
     },
+    bounds={
+        "beta": Bounds(0, BETA.most),
+        "updates": Bounds(1, MOST_UPDATES),
+        "most_items": PAIRED_ITEMS,
+    },
+    check=check,
     rows=(452,),
     summary="Soft retrieval over the neighbours: pattern, weights, votes and an energy.",
 )

@@ -17,7 +17,7 @@ In the code an exact duplicate of the query weighs infinity, which leaves no pea
 all others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -25,10 +25,16 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Neighbours, Paper, Retriever
+from kokeshi.plugin import SHARE, Bounds, Neighbours, Paper, Retriever
+from kokeshi_plugins.retrievers.fields import value_at
+from kokeshi_plugins.retrievers.limits import VOTERS
 
 Floats = npt.NDArray[np.float64]
+Place = tuple[Any, Any]  # latitude and longitude, as metadata has them
 EARTH_KM: Final = 6371.0
+FARTHEST_KM: Final = 20_100.0  # a little more than half of a great circle
+LEAST_SIGMA_KM: Final = 0.1
+MOST_POWER: Final = 1_000.0
 MOST_DEG: Final = (90, 180)  # of latitude and longitude, to each side
 SPREAD_CELLS: Final = (4, 40)  # Gaussian's deviation on the coarse grid and on the fine one
 WINDOW_CELLS: Final = 200  # of the fine grid, to each side of the coarse peak
@@ -53,7 +59,7 @@ def answer(
     Returns:
         `place` as [latitude, longitude] in degrees, None where too little of the vote is near it;
         `support`, share of the vote within `support_km` of the peak; `voters`, ids; `snapped_to`,
-        the neighbour whose place was taken, or None.
+        the neighbour whose place was taken, or None; `abstained`, why there is no place, or None.
 
     Raises:
         InvalidRequestError: a setting is out of range, or a place is.
@@ -64,22 +70,43 @@ def answer(
             "expected method 'grid' or 'sphere' and sigma_km above 0, got "
             f"{settings['method']!r} and {settings['sigma_km']!r}"
         )
-    rows = _voting_rows(neighbours, settings)
-    if not len(rows):
-        return {"place": None, "support": 0.0, "voters": [], "snapped_to": None}
-    places = _places(neighbours, rows, settings)
+    given = _given(neighbours, settings)
+    rows = np.array(list(given), np.int64)
+    if not given:
+        reason = _placeless(neighbours, settings)
+        return _told(None, 0.0, (), None, reason)
+    places = _places(list(given.values()))
     weights = vote_weights(_squared_distances(neighbours)[rows], settings["power"])
     if settings["method"] == "grid":
         peak, snapped = grid_peak(places, weights)
     else:
         peak, snapped = sphere_peak(places, weights, settings["sigma_km"]), None
     near = great_circle_km(peak, places) <= settings["support_km"]
-    support = float(weights[near].sum() / weights.sum())
+    support, least = float(weights[near].sum() / weights.sum()), settings["least_support"]
+    voters = [neighbours.ids[row] for row in rows]
+    is_thin = support < least
+    return _told(
+        None if is_thin else peak.tolist(),
+        support,
+        voters,
+        None if snapped is None else voters[snapped],
+        f"a share of {support:.4g} is near the peak, the least is {least}" if is_thin else None,
+    )
+
+
+def _told(
+    place: list[float] | None,
+    support: float,
+    voters: Sequence[str],
+    snapped_to: str | None,
+    abstained: str | None,
+) -> dict[str, Any]:
     return {
-        "place": peak.tolist() if support >= settings["least_support"] else None,
+        "place": place,
         "support": support,
-        "voters": [neighbours.ids[row] for row in rows],
-        "snapped_to": None if snapped is None else neighbours.ids[rows[snapped]],
+        "voters": list(voters),
+        "snapped_to": snapped_to,
+        "abstained": abstained,
     }
 
 
@@ -131,17 +158,37 @@ def great_circle_km(place: Floats, places: Floats) -> Floats:
     return 2 * EARTH_KM * np.arctan2(np.sqrt(chord), np.sqrt(1 - chord))
 
 
-def _voting_rows(neighbours: Neighbours, settings: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-    fields = settings["latitude_field"], settings["longitude_field"]
-    has_place = [all(field in metadata for field in fields) for metadata in neighbours.metadata]
-    return np.flatnonzero(has_place)[: settings["voters"]]
+def _given(neighbours: Neighbours, settings: Mapping[str, Any]) -> dict[int, Place]:
+    """What the nearest neighbours with a place have for it, by their row."""
+    found: dict[int, Place] = {}
+    for row, metadata in enumerate(neighbours.metadata):
+        place = _place_of(metadata, settings)
+        if place is not None and len(found) < settings["voters"]:
+            found[row] = place
+    return found
 
 
-def _places(
-    neighbours: Neighbours, rows: npt.NDArray[np.int64], settings: Mapping[str, Any]
-) -> Floats:
+def _place_of(metadata: Mapping[str, Any], settings: Mapping[str, Any]) -> Place | None:
+    """Of an object as `within` filters read it, or of two fields; None where there is neither."""
+    whole = value_at(metadata, settings["place_field"])
+    if isinstance(whole, Mapping) and {"lat", "lon"} <= set(whole):
+        return whole["lat"], whole["lon"]
     fields = settings["latitude_field"], settings["longitude_field"]
-    given = [[neighbours.metadata[row][field] for field in fields] for row in rows]
+    latitude, longitude = (value_at(metadata, field) for field in fields)
+    return None if latitude is None or longitude is None else (latitude, longitude)
+
+
+def _placeless(neighbours: Neighbours, settings: Mapping[str, Any]) -> str:
+    """Why nobody votes."""
+    if not neighbours.ids:
+        return "there is no neighbour"
+    return (
+        f"no neighbour has an object of 'lat' and 'lon' in the field {settings['place_field']!r}, "
+        f"or the fields {settings['latitude_field']!r} and {settings['longitude_field']!r}"
+    )
+
+
+def _places(given: Sequence[Place]) -> Floats:
     for place in given:
         are_numbers = all(
             isinstance(value, int | float) and not isinstance(value, bool) for value in place
@@ -149,7 +196,9 @@ def _places(
         if not are_numbers or not all(
             abs(value) <= most for value, most in zip(place, MOST_DEG, strict=True)
         ):
-            raise InvalidRequestError(f"expected a latitude and a longitude in degrees: {place!r}")
+            raise InvalidRequestError(
+                f"expected a latitude and a longitude in degrees: {list(place)!r}"
+            )
     return np.array(given, np.float64)
 
 
@@ -242,6 +291,14 @@ IM2GPS: Final = Retriever(
         "least_support": 0.0,  # abstains below it
         "latitude_field": "latitude",
         "longitude_field": "longitude",
+        "place_field": "place",  # an object of "lat" and "lon" there comes first
+    },
+    bounds={
+        "voters": VOTERS,
+        "power": Bounds(0, MOST_POWER),
+        "sigma_km": Bounds(LEAST_SIGMA_KM, FARTHEST_KM),
+        "support_km": Bounds(0, FARTHEST_KM),
+        "least_support": SHARE,
     },
     rows=(103,),
     summary="Geolocation: the neighbours' places vote, on the authors' grid or on the sphere.",

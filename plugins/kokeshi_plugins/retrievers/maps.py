@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import DimensionError, InvalidRequestError
-from kokeshi.plugin import Paper, Retriever, Sample
+from kokeshi.plugin import SHARE, Bounds, Paper, Retriever, Sample, go_on
 from kokeshi_plugins.retrievers.fitted import Array, Fitted, Rate, bootstrap_mean, thinned, unit
+from kokeshi_plugins.retrievers.limits import MOST_MAPPED_ITEMS, NEIGHBOURS
 from kokeshi_plugins.retrievers.recall import recall_of
 
 Floats = npt.NDArray[np.float64]
@@ -139,6 +140,7 @@ def _best(
         maps["orthogonal", 0.0] = orthogonal(new[fitting], old[fitting]), np.zeros(old.shape[1])
     if settings["kind"] != "orthogonal":
         for ridge in RIDGES:
+            go_on()
             maps["affine", ridge] = affine(new[fitting], old[fitting], ridge)
     recalls = {
         name: recall_of(
@@ -179,11 +181,19 @@ def _checked(sample: Sample, settings: Mapping[str, Any]) -> tuple[Floats, Float
     return unit(sample.counterpart), unit(sample.vectors)
 
 
+def figures(model: Map) -> dict[str, Any]:
+    """`kind`, `ridge`, `k`, `fitted_on`, and held out the `recall` at every `dimension`."""
+    told = model.model_dump(include={"kind", "ridge", "k", "fitted_on", "source_space"})
+    recall = [{"dimension": at, **rate.model_dump()} for at, rate in model.recall.items()]
+    return told | {"recall": recall}
+
+
 MAPS: Final = Retriever(
     name="space_map",
     paper=PAPER,
     licence="Apache-2.0",
     fit=fit,
+    figures=figures,
     apply=apply,
     model=Map,
     defaults={
@@ -191,6 +201,11 @@ MAPS: Final = Retriever(
         "k": 10,
         "least_recall": 0.8,
         "most_items": 20_000,  # of a fit; a quarter of them are compared with each other
+    },
+    bounds={
+        "k": NEIGHBOURS,
+        "least_recall": SHARE,
+        "most_items": Bounds(1, MOST_MAPPED_ITEMS),
     },
     rows=(390,),
     summary="Orthogonal or affine map from a new model's space into an old one's, measured.",

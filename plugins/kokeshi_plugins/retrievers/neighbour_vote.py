@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Neighbours, Paper, Retriever
+from kokeshi.plugin import SHARE, Bounds, Neighbours, Paper, Retriever
+from kokeshi_plugins.retrievers.fields import value_at
+from kokeshi_plugins.retrievers.limits import VOTERS
 
 PAPER: Final = Paper(
     title="Nearest Neighbor Pattern Classification",
@@ -20,6 +22,8 @@ PAPER: Final = Paper(
     year=1967,
     url="https://doi.org/10.1109/TIT.1967.1053964",
 )
+TEMPERATURES: Final = Bounds(1e-6, 1e6)
+LARGEST_SCORE: Final = float(np.finfo(np.float32).max)
 WEIGHTS: Final = ("uniform", "distance", "kernel")
 
 
@@ -36,9 +40,9 @@ def answer(
         InvalidRequestError: a setting is out of range.
     """
     del model
-    rows = [row for row, have in enumerate(neighbours.metadata) if settings["field"] in have]
-    rows = rows[: settings["voters"]]
-    labels = [str(neighbours.metadata[row][settings["field"]]) for row in rows]
+    values = [value_at(metadata, settings["field"]) for metadata in neighbours.metadata]
+    rows = [row for row, value in enumerate(values) if value is not None][: settings["voters"]]
+    labels = [str(values[row]) for row in rows]
     weights = _weights(neighbours.scores[rows], neighbours.higher_is_better, settings)
     votes: dict[str, float] = {}
     for label, weight in zip(labels, weights, strict=True):
@@ -108,6 +112,12 @@ VOTE: Final = Retriever(
         "least_share": 0.0,  # abstains below it
         "has_score_limit": False,
         "score_limit": 0.0,  # abstains where the nearest is beyond it
+    },
+    bounds={
+        "voters": VOTERS,
+        "temperature": TEMPERATURES,
+        "least_share": SHARE,
+        "score_limit": Bounds(-LARGEST_SCORE, LARGEST_SCORE),
     },
     summary="k nearest neighbours vote for a label, evenly, by distance or by a kernel.",
 )

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
-from kokeshi.plugin import Neighbours, Paper, Retriever, Sample
+from kokeshi.plugin import RATE, Bounds, Neighbours, Paper, Retriever, Sample, go_on
 from kokeshi_plugins.retrievers.fitted import (
     Array,
     Fitted,
@@ -33,11 +33,14 @@ from kokeshi_plugins.retrievers.fitted import (
     labelled,
     thinned,
 )
+from kokeshi_plugins.retrievers.limits import BETA, NEIGHBOURS, PAIRED_ITEMS
 from kokeshi_plugins.retrievers.tails import weibull
 
 Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
 Laws = tuple[Floats, Floats]
+TAILS: Final = Bounds(2, 500)  # time and memory of the laws, for each class taken away again
+MOST_UNKNOWN_CLASSES: Final = 200  # time: all is scored anew for each
 KINDS: Final = ("similarity", "energy", "evm")
 PAPER: Final = Paper(
     title="The Extreme Value Machine",
@@ -225,6 +228,7 @@ def _caught(
     few = min(settings["unknown_classes"], len(numbers))
     caught, asked = 0, 0
     for number in np.random.default_rng(seed).choice(numbers, few, replace=False):
+        go_on()
         away, rest = np.flatnonzero(classes == number), np.flatnonzero(classes != number)
         inner = cosines[np.ix_(rest, rest)].copy()
         np.fill_diagonal(inner, 1)
@@ -242,11 +246,11 @@ def _check(sample: Sample, settings: Mapping[str, Any]) -> None:
         raise InvalidRequestError(
             f"expected an id for each of {len(sample.vectors)} items, got {len(sample.ids)}"
         )
-    for name, least in (("neighbours", 1), ("fuse", 1), ("tail", 2), ("unknown_classes", 1)):
-        if settings[name] < least:
-            raise InvalidRequestError(f"expected {name!r} of at least {least}")
-    if settings["beta"] <= 0 or not 0 < settings["false_alarm_rate"] < 1:
-        raise InvalidRequestError("expected beta above 0 and a false alarm rate in (0, 1)")
+
+
+def figures(model: OpenSet) -> dict[str, Any]:
+    """`kind`, `threshold`, and the rates `false_alarms` and `caught`, held out."""
+    return model.model_dump(include={"kind", "threshold", "false_alarms", "caught"})
 
 
 OPEN_SET: Final = Retriever(
@@ -255,6 +259,7 @@ OPEN_SET: Final = Retriever(
     licence="Apache-2.0",
     answer=answer,
     fit=fit,
+    figures=figures,
     model=OpenSet,
     defaults={
         "kind": "similarity",
@@ -265,6 +270,15 @@ OPEN_SET: Final = Retriever(
         "fuse": 1,
         "most_items": 4000,  # of a fit; its time and memory grow with the square
         "unknown_classes": 20,  # taken away in turn to measure what is caught
+    },
+    bounds={
+        "false_alarm_rate": RATE,
+        "neighbours": NEIGHBOURS,
+        "beta": BETA,
+        "tail": TAILS,
+        "fuse": NEIGHBOURS,
+        "most_items": PAIRED_ITEMS,
+        "unknown_classes": Bounds(1, MOST_UNKNOWN_CLASSES),
     },
     packages=("scipy",),
     summary="Says when a query is like nothing stored, at a measured rate of false alarms.",

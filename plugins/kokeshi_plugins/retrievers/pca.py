@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import DimensionError, InvalidRequestError
-from kokeshi.plugin import Paper, Retriever, Sample
+from kokeshi.plugin import Bounds, Paper, Retriever, Sample, go_on
 from kokeshi_plugins.retrievers.fitted import Array, Fitted
 
 PAPER: Final = Paper(
@@ -47,6 +47,7 @@ def fit(sample: Sample, settings: Mapping[str, Any]) -> Rotation:
         raise InvalidRequestError(
             f"expected at least {least} items to rotate {dim} dimensions, got {count}"
         )
+    go_on()
     energy, axes = np.linalg.eigh(vectors.T @ vectors / count)
     energy, axes = np.maximum(energy[::-1], 0), axes[:, ::-1]
     largest = axes[np.argmax(np.abs(axes), axis=0), np.arange(dim)]
@@ -71,13 +72,27 @@ def _check(vectors: npt.NDArray[np.float32], model: Rotation) -> None:
         raise DimensionError(f"the rotation takes vectors of length {wanted}, got {got}")
 
 
+def figures(model: Rotation) -> dict[str, Any]:
+    """`items`, and the `share` of their squared length that the first `dimension`s `kept`."""
+    dim = len(model.energy)
+    lengths = [2**power for power in range(dim.bit_length()) if 2**power < dim]
+    whole = max(float(model.energy.sum()), np.finfo(float).tiny)
+    kept = [
+        {"dimension": length, "share": float(model.energy[:length].sum()) / whole}
+        for length in (*lengths, dim)
+    ]
+    return {"items": model.count, "kept": kept}
+
+
 PCA: Final = Retriever(
     name="pca_rotation",
     paper=PAPER,
     licence="Apache-2.0",
     fit=fit,
+    figures=figures,
     apply=apply,
     model=Rotation,
     defaults={"items_per_dimension": 2.0},
+    bounds={"items_per_dimension": Bounds(0.01, 1_000)},
     summary="Rotates an embedding so that each prefix keeps as much of it as a prefix can.",
 )

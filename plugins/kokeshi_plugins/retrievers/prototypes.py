@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import DimensionError, InvalidRequestError
-from kokeshi.plugin import Neighbours, Paper, Retriever, Sample
+from kokeshi.plugin import RATE, Neighbours, Paper, Retriever, Sample, go_on
 from kokeshi_plugins.retrievers.fitted import Array, Fitted, Rate, clopper_pearson, labelled, unit
 
 Floats = npt.NDArray[np.float64]
@@ -69,6 +69,7 @@ def fit(sample: Sample, settings: Mapping[str, Any]) -> Prototypes:
         raise InvalidRequestError(f"label {names[int(counts.argmin())]!r} has one item alone")
     sums = np.zeros((len(names), vectors.shape[1]))
     np.add.at(sums, classes, vectors)
+    go_on()
     margins, is_right = _left_out(vectors, classes, sums, counts, settings["rule"])
     mixed = np.random.default_rng(sample.seed).permutation(len(classes))
     fitted, held_out = mixed[::2], mixed[1::2]
@@ -161,15 +162,23 @@ def _least_margin(margins: Floats, is_right: npt.NDArray[np.bool_], error_rate: 
     return 0.0 if last == len(order) - 1 else float(margins[order[last]])
 
 
+def figures(model: Prototypes) -> dict[str, Any]:
+    """`rule`, `classes`, `items`, `least_margin`, and `error_rate` and `answered`, held out."""
+    told = model.model_dump(include={"rule", "least_margin", "error_rate", "answered"})
+    return told | {"classes": len(model.labels), "items": sum(model.counts)}
+
+
 PROTOTYPES: Final = Retriever(
     name="prototypes",
     paper=PAPER,
     licence="Apache-2.0",
     answer=answer,
     fit=fit,
+    figures=figures,
     model=Prototypes,
     reads=frozenset({"query"}),
     defaults={"rule": "cosine", "error_rate": 0.01},
+    bounds={"error_rate": RATE},
     packages=("scipy",),
     summary="The class whose mean is nearest, or none where two are about as near.",
 )

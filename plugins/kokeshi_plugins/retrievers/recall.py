@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from kokeshi.plugin import go_on
 from kokeshi_plugins.retrievers.fitted import unit
 
 Floats = npt.NDArray[np.float64]
@@ -25,6 +26,7 @@ def recall_of(mapped: Floats, old: Floats, k: int, length: int) -> Floats:
 
 
 def _nearest(queries: Floats, gallery: Floats, k: int) -> npt.NDArray[np.int64]:
+    go_on()
     similarities = queries @ gallery.T
     np.fill_diagonal(similarities, -np.inf)  # an item does not find itself
     return np.argpartition(-similarities, k, axis=1)[:, :k]

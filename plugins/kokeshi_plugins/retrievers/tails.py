@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from kokeshi.plugin import go_on
+
 Floats = npt.NDArray[np.float64]
 STEPS: Final = 60
 SHAPES: Final = (0.05, 500.0)  # a sample of equal values has no finite shape
@@ -24,6 +26,7 @@ def weibull(samples: Floats) -> tuple[Floats, Floats]:
     # The deviation of ln x is pi / (shape sqrt 6).
     shape = np.clip(np.pi / np.sqrt(6) / np.maximum(logs.std(axis=1), 1e-9), *SHAPES)
     for _ in range(STEPS):
+        go_on()
         powers = np.exp(shape[:, None] * logs)
         total = powers.sum(axis=1)
         first = (powers * logs).sum(axis=1) / total

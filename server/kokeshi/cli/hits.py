@@ -19,6 +19,8 @@ KEPT: Final = (
     "recall_estimate",
 )
 
+OF_SOME: Final = frozenset({"group", "stands for"})  # columns that most searches have nothing for
+
 
 def tell_found(
     asked: Sequence[str], answers: "Sequence[Found]", *, are_grouped: bool, as_json: bool
@@ -40,10 +42,11 @@ def tell_found(
         print_json({**{name: getattr(first, name) for name in KEPT}, "results": told})
         return
     score = "score " if first.higher_is_better else "distance "
-    print_table(
-        ["query", "group", "rank ", "id", score, "label", "stands for"],
-        _rows(asked, answers, are_grouped=are_grouped),
-    )
+    rows = list(_rows(asked, answers, are_grouped=are_grouped))
+    columns = ["query", "group", "rank ", "id", score, "label", "stands for"]
+    if not rows:  # a table then has none to tell which columns hold nothing
+        columns = [one for one in columns if one not in OF_SOME or (are_grouped and one == "group")]
+    print_table(columns, rows)
     one = first.recall_estimate
     if one is not None and one.samples:
         note(

@@ -10,6 +10,7 @@ from kokeshi.cli.index_backup import backup, restore, verify
 from kokeshi.cli.index_doctor import doctor
 from kokeshi.cli.index_explain import explain
 from kokeshi.cli.index_export import export
+from kokeshi.cli.index_fit import fit, fitted
 from kokeshi.cli.index_import import import_
 from kokeshi.cli.index_items import add, count, delete_items, get, tenants
 from kokeshi.cli.index_migrate import migrate
@@ -44,8 +45,16 @@ def create(
         Literal["fsync", "os"],
         typer.Option(help="Acknowledge a write when it is on disk, or when the system has it."),
     ] = "fsync",
+    metric: Annotated[
+        Literal["cosine", "ip", "l2", "hyperbolic"] | None,
+        typer.Option(
+            help="How vectors are compared [default: as the model's card says]. cosine, ip and l2 "
+            "stand for one another; hyperbolic is of models made for it."
+        ),
+    ] = None,
     if_missing: Annotated[
-        bool, typer.Option("--if-missing", help="Keep one that is there for the same model.")
+        bool,
+        typer.Option("--if-missing", help="Keep one that is there for the same model and metric."),
     ] = False,
     server: Server = None,
     timeout_s: TimeoutS = TIMEOUT_S,
@@ -54,10 +63,13 @@ def create(
     """Make an empty collection."""
     with connect(server, timeout_s) as client:
         try:
-            info = client.create_collection(name, model, index=kind, durability=durability)
+            info = client.create_collection(
+                name, model, index=kind, durability=durability, metric=metric or ""
+            )
         except AlreadyExistsError:
             info = client.describe_collection(name)
-            if not (if_missing and info.model == model):
+            same = info.model == model and metric in {None, info.metric}
+            if not (if_missing and same):
                 raise
     _tell([info], as_json=as_json, value=info)
 
@@ -97,8 +109,14 @@ def _tell(infos: Iterable["CollectionInfo"], *, as_json: bool, value: object) ->
         return
     print_table(
         ["name", "items ", "model", "space", "dimension ", "index"],
-        ((i.name, i.count, i.model, i.space, i.dimension, i.index_in_use) for i in infos),
+        map(_line, infos),
     )
+
+
+def _line(info: "CollectionInfo") -> tuple[object, ...]:
+    if info.quarantine:  # what was read before the damage says nothing
+        return info.name, "-", info.model, info.space, "-", f"in quarantine: {info.quarantine}"
+    return info.name, info.count, info.model, info.space, info.dimension, info.index_in_use
 
 
 @app.command()
@@ -112,14 +130,15 @@ def delete(
 ) -> None:
     """Remove a collection with all its items."""
     with connect(server, timeout_s) as client:
-        items = client.describe_collection(name).count
+        info = client.describe_collection(name)
+        items = "all that it holds" if info.quarantine else f"its {info.count} items"
         if not yes:
-            ask(f"remove {name!r} with its {items} items?")
+            ask(f"remove {name!r} with {items}?")
         client.delete_collection(name)
     if as_json:
-        print_json({"deleted": name, "items": items})
+        print_json({"deleted": name, "items": info.count})
     else:
-        print(f"removed {name} with its {items} items")
+        print(f"removed {name} with {items}")
 
 
 _ITEMS: Final[tuple[Callable[..., None], ...]] = (
@@ -138,6 +157,8 @@ _WHOLE: Final[tuple[Callable[..., None], ...]] = (
     export,
     tune,
     doctor,
+    fit,
+    fitted,
     backup,
     restore,
     verify,

@@ -1,6 +1,5 @@
 """`kokeshi index doctor`: what a collection's vectors say of themselves."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -8,13 +7,16 @@ import typer
 
 from kokeshi.cli.options import Json, Server, connect
 from kokeshi.cli.output import note, print_json, print_table
-from kokeshi.errors import InvalidRequestError
+from kokeshi.errors import InvalidRequestError, SetupError
 
 if TYPE_CHECKING:
+    from kokeshi.cli.index_exchange.queries import Queries
+    from kokeshi.gateway.client import Client
     from kokeshi.service.retrieval.records import Diagnosed, Measured
 
 TIMEOUT_S: Final = 600.0  # a collection of the largest sample takes minutes, not seconds
 SHOWN_FLAGGED: Final = 10  # items of each diagnostic in the table; JSON has all
+MOST_QUERIES: Final = 1000  # as many as `drift` reads where its settings do not say otherwise
 
 
 def doctor(
@@ -27,6 +29,25 @@ def doctor(
     labels: Annotated[str, typer.Option(help="Field of the metadata that holds labels.")] = "",
     other: Annotated[
         str, typer.Option(help="A collection of the same ids in another space, to compare with.")
+    ] = "",
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            help="Queries to compare with the items: what `import` takes, without ids; images and "
+            "texts are embedded by the collection's model.",
+        ),
+    ] = None,
+    most_queries: Annotated[
+        int, typer.Option(min=1, help="Queries that are sent; of more, so many are drawn.")
+    ] = MOST_QUERIES,
+    space: Annotated[
+        str,
+        typer.Option(
+            help="Space of queries that are vectors [default: as the file says, else the "
+            "collection's]."
+        ),
     ] = "",
     settings: Annotated[
         str, typer.Option(help='As JSON, by diagnostic: {"hubness": {"neighbours": 5}}.')
@@ -46,23 +67,52 @@ def doctor(
 ) -> None:
     """Measure a collection: figures, what they mean, and items that want a look."""
     asked = read_settings(settings)
+    if plots:
+        _make(plots)
     with connect(server, timeout_s) as client:
+        sent = _read_queries(queries, client, name, most_queries, space)
         answer = client.diagnose(
             name,
             diagnostic or (),
             settings=asked,
             labels=labels,
+            queries=sent.vectors if sent else (),
             other=other,
             items=items,
             tenant=tenant,
+            space=sent.space if sent else "",
         )
-    drawn = draw_all(answer, plots) if plots else []
     if as_json:
         print_json(answer)
     else:
         _tell(answer)
-    for path in drawn:
-        note(f"drew {path}")
+    if plots:  # after all that was measured is told: it may not be possible
+        draw_all(answer, plots)
+
+
+def _read_queries(
+    file: Path | None, client: "Client", name: str, most: int, space: str
+) -> "Queries | None":
+    from kokeshi.cli.index_exchange.queries import queries_in
+
+    if file is None:
+        return None
+    found = queries_in(file, client, name, most, space)
+    if len(found.vectors) < found.of:
+        note(f"{len(found.vectors)} of {found.of} queries were drawn at random")
+    return found
+
+
+def _make(folder: Path) -> None:
+    """Makes a folder, before anything is measured for it.
+
+    Raises:
+        SetupError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot write to {folder}: {error.strerror}") from None
 
 
 def read_settings(text: str) -> dict[str, dict[str, Any]]:
@@ -82,31 +132,37 @@ def read_settings(text: str) -> dict[str, dict[str, Any]]:
     return value
 
 
-def draw_all(answer: "Diagnosed", folder: Path) -> Sequence[Path]:
-    """Draws the curves of each diagnostic into a file of its own; the files that were written.
+def draw_all(answer: "Diagnosed", folder: Path) -> None:
+    """Draws the curves of each diagnostic into a file of its own, and tells of each.
 
     Raises:
-        SetupError: matplotlib is not installed, or the folder cannot be written.
+        SetupError: matplotlib is not installed; the plots that are missing are named.
     """
-    from kokeshi.errors import SetupError
     from kokeshi.plugin import Curve, Findings
     from kokeshi.tune.curves import draw
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SetupError(f"cannot write to {folder}: {error.strerror}") from None
-    drawn = []
-    for result in answer.results:
+    wanted = [result for result in answer.results if result.curves]
+    for result in wanted:
         path = folder / f"{answer.collection}-{result.diagnostic}.svg"
         curves = tuple(
-            Curve(each.title, each.x_label, each.y_label, each.x, each.y, _kind(each.kind))
+            Curve(
+                each.title,
+                each.x_label,
+                each.y_label,
+                each.x,
+                each.y,
+                _kind(each.kind),
+                tuple(each.names),
+            )
             for each in result.curves
         )
         title = f"{answer.collection}: {result.diagnostic.replace('_', ' ')}"
-        if draw(Findings(result.figures, curves=curves), path, title):
-            drawn.append(path)
-    return drawn
+        try:
+            draw(Findings(result.figures, curves=curves), path, title)
+        except SetupError as error:
+            names = ", ".join(each.diagnostic for each in wanted)
+            raise SetupError(f"no plots of {names}: {error}") from None
+        note(f"drew {path}")
 
 
 def _kind(word: str) -> Any:  # noqa: ANN401 - one of the words that a curve takes

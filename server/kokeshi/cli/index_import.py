@@ -89,6 +89,8 @@ def import_(
         done = filling.run()
     seconds = time.monotonic() - started_s
     _tell(name, done, as_json=as_json, seconds=seconds)
+    if filling.set_aside:
+        note(f"{filling.set_aside} has what an earlier import was refused")
     note(f"{seconds:.1f} s, {(done.next - filling.began) / seconds:,.0f} rows/s")
     if done.failed:
         raise SetupError(
@@ -130,8 +132,17 @@ class Meter:
 
 
 def _tell(name: str, done: "State", *, as_json: bool, seconds: float) -> None:
-    counts = {"stored": done.stored, "skipped": done.skipped, "failed": done.failed}
+    counts = {
+        "stored": done.stored,
+        "stored_before": done.known,
+        "skipped": done.skipped,
+        "failed": done.failed,
+    }
     if as_json:
         print_json({"collection": name, "rows": done.next, **counts, "seconds": seconds})
         return
-    print(f"stored {done.stored} of {done.next} rows in {name}, left {done.skipped} as they were")
+    before = f", {done.known} were stored before" if done.known else ""
+    print(
+        f"stored {done.stored} of {done.next} rows in {name}, "
+        f"left {done.skipped} as they were{before}"
+    )

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from kokeshi.cli.options import Json
+from kokeshi.cli.options import Json, StoreTuning, load_settings
 from kokeshi.cli.output import note, print_json, progress
 from kokeshi.errors import SetupError
 
 if TYPE_CHECKING:
     from kokeshi.index import Store
     from kokeshi.index.migrate_report import Progress, Report
+    from kokeshi.settings import Settings
 
 STORES: Final = (
     "embedded:FOLDER, socket:FILE, milvus:http://HOST:19530, qdrant:http://HOST:6333 or "
@@ -35,7 +36,11 @@ def migrate(
     ] = None,
     tenants: Annotated[
         list[str] | None,
-        typer.Option("--tenant", help="Tenant whose items to move; more than once for several."),
+        typer.Option(
+            "--tenant",
+            help="Every tenant that has items; repeat it [default: all, where the store can list "
+            "them].",
+        ),
     ] = None,
     state: Annotated[
         Path | None,
@@ -48,6 +53,7 @@ def migrate(
         bool,
         typer.Option("--repair", help="Make the target as the source is, whoever changed it."),
     ] = False,
+    store_tuning: StoreTuning = None,
     as_json: Json = False,
 ) -> None:
     """Move a collection to another store, while it is used; run it again to go on.
@@ -58,9 +64,10 @@ def migrate(
     """
     from kokeshi.index.migrate import Migration
 
+    settings = load_settings(store_tuning=store_tuning)
     with (
-        opened(source, SOURCE_KEY) as first,
-        opened(target, TARGET_KEY) as second,
+        opened(source, SOURCE_KEY, settings, is_source=True) as first,
+        opened(target, TARGET_KEY, settings) as second,
         progress("rows") as bar,
     ):
         task = bar.add_task(name, total=None)
@@ -89,26 +96,39 @@ def migrate(
 
 
 @contextmanager
-def opened(address: str, key_variable: str) -> "Iterator[Store]":
+def opened(
+    address: str,
+    key_variable: str,
+    settings: "Settings | None" = None,
+    *,
+    is_source: bool = False,
+) -> "Iterator[Store]":
     """The store at an address, see `STORES`; it is closed at the end.
 
+    Args:
+        address: of the store.
+        key_variable: environment variable of its credential.
+        settings: tune an embedded store; None: as the environment has them.
+        is_source: it is to be there; a folder that holds no store is not made one.
+
     Raises:
-        SetupError: it is no address of a store.
+        SetupError: it is no address of a store, or there is none.
     """
-    store = _open(address, os.environ.get(key_variable, ""))
+    key = os.environ.get(key_variable, "")
+    store = _open(address, key, settings or load_settings(), is_source=is_source)
     try:
         yield store
     finally:
         store.close()
 
 
-def _open(address: str, key: str) -> "Store":
+def _open(address: str, key: str, settings: "Settings", *, is_source: bool) -> "Store":
     kind, _, where = address.partition(":")
     is_url = where.startswith(("http://", "https://"))
     if kind == "embedded" and where:
-        from kokeshi.index import EmbeddedStore
+        from kokeshi.cli.stores import embedded, embedded_in
 
-        return EmbeddedStore(Path(where))
+        return (embedded_in if is_source else embedded)(Path(where), settings)
     if kind == "socket" and where:
         from kokeshi.index.remote import RemoteStore
 
@@ -120,6 +140,8 @@ def _open(address: str, key: str) -> "Store":
     if kind == "qdrant" and where:
         from kokeshi.index.qdrant import QdrantStore
 
+        if is_source and not is_url and not Path(where).is_dir():
+            raise SetupError(f"there is no store in {where}")
         return QdrantStore(where, api_key=key) if is_url else QdrantStore(path=Path(where))
     raise SetupError(f"no store at {address!r}: expected {STORES}")
 

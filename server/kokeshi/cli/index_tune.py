@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from kokeshi.cli.options import Json, load_settings
+from kokeshi.cli.options import Json, StoreTuning, load_settings
 from kokeshi.cli.output import note, print_json, print_table, progress
 from kokeshi.errors import SetupError
 
@@ -28,6 +28,7 @@ def tune(
     data: Annotated[
         Path | None, typer.Option("--data", help="Data directory of the server (KOKESHI_DATA).")
     ] = None,
+    store_tuning: StoreTuning = None,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Neighbours per query.")] = 10,
     queries: Annotated[
         Path | None,
@@ -45,16 +46,17 @@ def tune(
 ) -> None:
     """Measure recall and time of each way to search a collection, and of each prefix length.
 
-    No server may have the data directory open. Measure on a machine that does nothing else.
+    No server may have the data directory open. Measure on a machine that does nothing else, with
+    the thresholds of the server: they decide which graph there is to measure.
     """
-    from kokeshi.index.embedded import EmbeddedStore
+    from kokeshi.cli.stores import embedded_in
     from kokeshi.index.notes import Notes
     from kokeshi.index.recall.keeping import NotesKeeper
     from kokeshi.index.recall.plot import draw
     from kokeshi.index.recall.report import measure
 
-    directory = load_settings(data=data).data
-    with EmbeddedStore(directory) as store, progress("percent") as bar:
+    settings = load_settings(data=data, store_tuning=store_tuning)
+    with embedded_in(settings.data, settings) as store, progress("percent") as bar:
         store.describe(name)
         task = bar.add_task(name, total=100)
         if not store.wait_idle(BUILD_TIMEOUT_S):
@@ -67,25 +69,14 @@ def tune(
             progress=lambda share: bar.update(task, completed=int(100 * share)),
         )
     if keep:
-        with Notes(directory) as notes:
+        with Notes(settings.data) as notes:
             NotesKeeper(notes).save(name, report.curve.encoded())
-    if plot is not None:
-        draw(report, plot)
     if as_json:
-        print_json(
-            {
-                "collection": name,
-                "kind": report.info.kind,
-                "count": report.info.count,
-                "k": report.k,
-                "queries": report.queries,
-                "points": report.points,
-                "lengths": report.lengths,
-            }
-        )
-        return
-    _print(report)
-    if plot is not None:
+        _print_json(name, report)
+    else:
+        _print(report)
+    if plot is not None:  # after all that was measured is told: it may not be possible
+        draw(report, plot)
         note(f"drew {plot}")
 
 
@@ -110,6 +101,20 @@ def _queries(store: "Store", name: str, file: Path | None, count: int) -> "Seque
             f"got shape {vectors.shape}"
         )
     return [Query(None, vector) for vector in vectors[:count].astype(np.float32)]
+
+
+def _print_json(name: str, report: "Report") -> None:
+    print_json(
+        {
+            "collection": name,
+            "kind": report.info.kind,
+            "count": report.info.count,
+            "k": report.k,
+            "queries": report.queries,
+            "points": report.points,
+            "lengths": report.lengths,
+        }
+    )
 
 
 def _print(report: "Report") -> None:

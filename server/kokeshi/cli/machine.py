@@ -148,6 +148,48 @@ def of_data(settings: Settings) -> Finding:
         return Finding("problem", "data", told, "name another with --data")
 
 
+def of_database(settings: Settings) -> Iterator[Finding]:
+    """Whether what the embedded store has written can be read."""
+    from kokeshi.index.schema import CHECK_BYTES, DATABASE, SCHEMA_VERSION, sizes, version_of
+
+    if settings.store != "embedded" or not (settings.data / DATABASE).exists():
+        return
+    try:
+        version = version_of(settings.data / DATABASE)
+        size_bytes = sum(sizes(settings.data))
+        if version not in {None, SCHEMA_VERSION}:
+            told = f"it has format {version}; a server brings it to {SCHEMA_VERSION} if it can"
+            yield Finding("note", "database", told)
+        elif size_bytes > CHECK_BYTES:
+            told = f"not read: it has {size_bytes >> 20} MiB, and {CHECK_BYTES >> 20} are read here"
+            yield Finding("note", "database", told, "kokeshi index verify")
+        else:
+            yield _of_survey(settings)
+    except SetupError as error:
+        yield Finding("problem", "database", str(error), _RESTORE)
+
+
+_RESTORE: Final = "kokeshi index restore BACKUP --replace"
+
+
+def _of_survey(settings: Settings) -> Finding:
+    from kokeshi.index.verify import verify
+
+    found = verify(settings.data)
+    rows = sum(one.rows for one in found.collections)
+    if found.is_sound:
+        told = f"{rows} items of {len(found.collections)} collections are whole"
+        return Finding("ok", "database", told)
+    findings = [*found.findings, *(one for each in found.collections for one in each.findings)]
+    findings += found.notes.findings if found.notes else ()
+    return Finding(
+        "problem",
+        "database",
+        findings[0],
+        f"kokeshi index verify tells all; {_RESTORE}, if need be",
+    )
+
+
 def of_ports(settings: Settings) -> Iterator[Finding]:
     """Whether the doors can be opened, or a server of ours has opened them."""
     ours = _answers(settings.grpc)
@@ -190,4 +232,5 @@ def report(settings: Settings) -> Iterator[Finding]:
     yield of_plugins()
     yield from of_models(settings)
     yield of_data(settings)
+    yield from of_database(settings)
     yield from of_ports(settings)

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 60.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+StoreTuning = Annotated[
+    str | None,
+    typer.Option(
+        "--store-tuning",
+        help="Thresholds of the embedded store, as `kokeshi serve` takes them "
+        "(KOKESHI_STORE_TUNING).",
+    ),
+]
 Server = Annotated[
     str | None,
     typer.Option("--server", help="Address of the server's gRPC door (KOKESHI_SERVER)."),

@@ -1,11 +1,13 @@
-"""The store that the settings name."""
+"""The store that the settings name, and the embedded one of any folder."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kokeshi.errors import SetupError
 from kokeshi.settings import Settings
 
 if TYPE_CHECKING:
-    from kokeshi.index import Store
+    from kokeshi.index import EmbeddedStore, Store
 
 
 def store_of(settings: Settings) -> "Store":
@@ -41,19 +43,37 @@ def _bare(settings: Settings) -> "Store":
             return _milvus(f"{_web(scheme)}://{place}", settings)
         case "qdrant" | "qdrants":
             return _qdrant(f"{_web(scheme)}://{place}", settings)
-    return _embedded(settings)
+    return embedded(settings.data, settings)
 
 
 def _web(scheme: str) -> str:
     return "https" if scheme in {"milvuss", "qdrants"} else "http"
 
 
-def _embedded(settings: Settings) -> "Store":
+def embedded_in(directory: Path, settings: Settings) -> "EmbeddedStore":
+    """The embedded store that a folder has, opened as `kokeshi serve` opens it.
+
+    Raises:
+        SetupError: it has none, which is not made then, or the folder is in use.
+    """
+    from kokeshi.index.schema import DATABASE, RESTORING
+
+    if not any((directory / name).exists() for name in (DATABASE, RESTORING)):
+        raise SetupError(f"there is no database in {directory}")
+    return embedded(directory, settings)
+
+
+def embedded(directory: Path, settings: Settings) -> "EmbeddedStore":
+    """The embedded store of a folder, as the settings tune it; made where there is none.
+
+    Raises:
+        SetupError: the folder cannot be used, or is in use.
+    """
     from kokeshi.index import EmbeddedStore
     from kokeshi.index.tuning import tuned
 
     return EmbeddedStore(
-        settings.data,
+        directory,
         tuned(settings.store_tuning),
         allow_network_files=settings.allow_network_files,
     )

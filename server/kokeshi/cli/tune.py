@@ -94,15 +94,14 @@ def tune(
             on_progress=on_progress,
         )
     assert card.tuning is not None  # that is what was asked for
-    if plot is not None:
-        draw(model, card.tuning, plot)
     if as_json:
         print_json(card.tuning)
-        return
-    _print(model, card.tuning, applied=apply)
-    if plan:
-        _print_plan(card.tuning, built=apply)
-    if plot is not None:
+    else:
+        _print(model, card.tuning, applied=apply)
+        if plan:
+            _print_plan(card.tuning, built=apply)
+    if plot is not None:  # after all that was measured is told: it may not be possible
+        draw(model, card.tuning, plot)
         note(f"drew {plot}")
 
 

@@ -136,7 +136,7 @@ def check_import(plugin: Plugin) -> None:
 def _functions(plugin: Plugin) -> tuple[Callable[..., object] | None, ...]:
     match plugin:
         case Retriever():
-            return plugin.answer, plugin.apply, plugin.plan, plugin.fit
+            return plugin.answer, plugin.apply, plugin.plan, plugin.fit, plugin.figures
         case Diagnostic():
             return (plugin.measure,)
         case Method():

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kokeshi.contract import Meaning, Output
 from kokeshi.errors import ArtefactError, VerificationError
+from kokeshi.index.geometry import EDGE
 
 _SLACK: Final = 1e-3  # of a float32 sum over some thousand terms
 _MAX_CLASSES_OF_A_MAP: Final = 256  # a label map is uint8
@@ -76,10 +77,15 @@ def _probabilities(output: Output, values: NDArray[Any], labels: Sequence[str]) 
 
 
 def _embedding(output: Output, values: NDArray[Any], _: Sequence[str]) -> str:
-    norms = np.linalg.norm(values, axis=1)
+    norms = np.linalg.norm(values.astype(np.float64), axis=1)
     worst = float(norms[np.abs(norms - 1).argmax()])
     if output.normalised and abs(worst - 1) > _SLACK:
         return f"a row has norm {worst:.6g}, not 1"
+    if output.metric == "hyperbolic":
+        furthest = float(norms.max()) * output.curvature**0.5
+        if furthest > 1 - EDGE:
+            return f"a row lies at {furthest:.7g} of the ball's radius, not within {1 - EDGE:g}"
+        return ""
     for dim in output.dimensions:
         if not np.linalg.norm(values[:, :dim], axis=1).all():
             return f"the first {dim} values of a row are all zero and cannot be normalised"

@@ -14,6 +14,7 @@ from kokeshi.errors import VerificationError
 from kokeshi.export.graph import BATCH, Graph
 from kokeshi.export.promises import check_values
 from kokeshi.export.samples import BATCH_SIZES, Batch, batches
+from kokeshi.index.geometry import Geometry
 from kokeshi.plugin import Part
 
 Values = NDArray[Any]
@@ -83,6 +84,9 @@ def verify(
 
 def measures(output: Output) -> tuple[Measure, ...]:
     """How an output is compared; its own tolerance, where it has one, bounds the first measure."""
+    if output.metric == "hyperbolic":
+        apart = Measure("max hyperbolic distance", _between(output), _bound(output, 0.01))
+        return (apart,)
     if output.meaning is Meaning.EMBEDDING:
         cosine = Measure("min cosine", _cosine, _bound(output, 0.9999), at_least=True)
         length = Measure("max relative difference", _relative_difference, 1e-3)
@@ -169,6 +173,19 @@ def _cosine(expected: Values, got: Values) -> Values:
 def _relative_difference(expected: Values, got: Values) -> Values:
     largest = np.abs(expected).max(axis=1)
     return np.abs(expected - got).max(axis=1) / np.maximum(largest, 1e-12)
+
+
+def _between(output: Output) -> Callable[[Values, Values], Values]:
+    """Distances in the ball, in its radii of curvature: near its edge a small step is far."""
+    geometry = Geometry(output.metric, output.shape, output.curvature)
+
+    def distances(expected: Values, got: Values) -> Values:
+        pairs = zip(expected, got, strict=True)
+        with np.errstate(invalid="ignore"):  # a point outside is NaN away, which no bound takes
+            found = [geometry.compare(a[None], geometry.query(b, len(b)))[0] for a, b in pairs]
+        return -np.array(found) * output.curvature**0.5
+
+    return distances
 
 
 def _absolute_difference(expected: Values, got: Values) -> Values:

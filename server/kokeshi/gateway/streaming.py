@@ -31,7 +31,7 @@ async def answer_each(asked: AsyncIterator[Asked], most: int) -> AsyncIterator[A
     A search that fails is answered with its error and stops no other one.
 
     Raises:
-        KokeshiError: the stream itself cannot be read.
+        KokeshiError: the stream itself cannot be read; what was asked before is answered first.
     """
     ready: asyncio.Queue[Answered | None] = asyncio.Queue()
     places = asyncio.Semaphore(most)
@@ -42,13 +42,23 @@ async def answer_each(asked: AsyncIterator[Asked], most: int) -> AsyncIterator[A
         finally:
             places.release()
 
+    async def start(group: asyncio.TaskGroup) -> KokeshiError | None:
+        """What the stream ended with; raised in the group it would cancel those that run."""
+        try:
+            await places.acquire()
+            async for one in asked:
+                group.create_task(run(one))
+                await places.acquire()
+        except KokeshiError as error:
+            return error
+        return None
+
     async def read() -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                await places.acquire()
-                async for one in asked:
-                    group.create_task(run(one))
-                    await places.acquire()
+                broken = await start(group)
+            if broken is not None:
+                raise broken
         finally:
             ready.put_nowait(None)
 

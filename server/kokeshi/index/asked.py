@@ -7,6 +7,14 @@ from kokeshi.index.items import NO_TENANT
 
 
 @dataclass(frozen=True)
+class Shortlist:
+    """Candidates that are ranked by the full length: `rows` of them, taken by a prefix."""
+
+    dimension: int
+    rows: int
+
+
+@dataclass(frozen=True)
 class SearchParams:
     """How to search.
 

@@ -20,6 +20,7 @@ class Capabilities:
         snapshots: `backup` is there.
         atomic: a batch appears whole or not at all, whatever fails meanwhile.
         tenants: it can tell whose items it has.
+        prefixes: a shortlist is taken at whatever trained length a search names.
         counts_writes: sequence numbers count writes; else they are times, in microseconds.
     """
 
@@ -33,6 +34,7 @@ class Capabilities:
     snapshots: bool
     atomic: bool = True
     tenants: bool = True
+    prefixes: bool = True
     counts_writes: bool = True
 
 

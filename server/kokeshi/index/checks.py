@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from kokeshi.contract import MAX_CURVATURE
 from kokeshi.errors import (
     AlreadyExistsError,
     DimensionError,
@@ -33,9 +34,9 @@ QUERY_AXES: Final = 2  # (queries, values)
 MAX_HITS: Final = 100_000  # of all queries of one call
 MAX_PAGE_ROWS: Final = 1000
 MAX_BREADTH: Final = 100_000
+MAX_SHORTLIST: Final = 1_000_000
 MAX_TENANT_CHARACTERS: Final = 256
 MAX_REQUEST_ID_CHARACTERS: Final = 128
-MAX_CURVATURE: Final = 1e6
 
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
 _SPACE: Final = re.compile(r"[0-9a-f]{16}")
@@ -295,4 +296,8 @@ def _check_dials(params: SearchParams) -> None:
     if params.shortlist is not None and params.shortlist < params.k:
         raise InvalidRequestError(
             f"shortlist must be at least k = {params.k}, got {params.shortlist}"
+        )
+    if params.shortlist is not None and params.shortlist > MAX_SHORTLIST:
+        raise InvalidRequestError(
+            f"shortlist must be at most {MAX_SHORTLIST}, got {params.shortlist}"
         )

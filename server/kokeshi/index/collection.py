@@ -3,24 +3,27 @@
 import contextlib
 import logging
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
 
+from kokeshi import metrics
 from kokeshi.errors import UnavailableError
 from kokeshi.index.filters import Columns, Record
 from kokeshi.index.forms import Form
 from kokeshi.index.geometry import Block, Geometry, Rows
 from kokeshi.index.info import CollectionInfo
 from kokeshi.index.kernels import Codes, encode
+from kokeshi.index.plan import kind_of
 from kokeshi.index.rows import DamagedRowError
 from kokeshi.index.segments import Grower, Segment, joined
 from kokeshi.index.snapshot import Snapshot
 from kokeshi.index.spec import CollectionSpec
 from kokeshi.index.tuning import Tuning
-from kokeshi.index.wishes import codes_width, kind_of
+from kokeshi.index.wishes import codes_width
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +43,10 @@ class Collection:
         self.is_dropped = False
         self._grower = self._new_grower(seq)
         self._snapshot = Snapshot(seq, (self._grower.segment,))
+        # weak: whoever held an old snapshot would hold its form, and that its place on a GPU
+        self._kinds: weakref.WeakKeyDictionary[Snapshot, str] = weakref.WeakKeyDictionary()
         self._changing = threading.Condition()
+        metrics.COLLECTION_QUARANTINED.labels(spec.name).set(0)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -63,6 +69,7 @@ class Collection:
         """Puts the collection in quarantine: what it holds cannot be trusted."""
         logger.error("collection %r is in quarantine: %s", self.spec.name, reason)
         self.quarantine = reason
+        metrics.COLLECTION_QUARANTINED.labels(self.spec.name).set(1)
 
     def refuse(self, reason: str) -> NoReturn:
         """Puts the collection in quarantine, and refuses the call that found out why."""
@@ -200,7 +207,7 @@ class Collection:
             spec=self.spec,
             count=now.count,
             seq=now.seq,
-            kind=kind_of(self.spec, now, self.tuning),
+            kind=self._kind_of(now),
             covered_seq=now.form_seq if form else sealed_seq(now),
             tail=now.rows - form.size if form else len(now.tail),
             dead=now.dead,
@@ -210,8 +217,15 @@ class Collection:
             quarantine=self.quarantine,
             mapped_bytes=sum(one.mapped_bytes for one in now.segments),
             progress=self.progress,
-            tenants=max(1, len(now.tenants)),
+            tenants=len(now.tenants),
         )
+
+    def _kind_of(self, now: Snapshot) -> str:
+        """See `CollectionInfo.kind`; kept while the snapshot lives: every search asks."""
+        kind = self._kinds.get(now)
+        if kind is None:
+            kind = self._kinds[now] = kind_of(self.spec, now, self.tuning)
+        return kind
 
     def _without(self, removed: Rows) -> Snapshot:
         now = self._snapshot

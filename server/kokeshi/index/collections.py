@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from kokeshi import metrics
 from kokeshi.errors import CollectionNotFoundError
 from kokeshi.index.cache import Cache
 from kokeshi.index.collection import Collection
@@ -80,6 +81,7 @@ class Collections:
             collection.is_dropped = True
             if self._by_name.get(name) is collection:
                 del self._by_name[name]
+                metrics.COLLECTION_QUARANTINED.remove_by_labels({"collection": name})
 
         self._writer.run(
             Job(lambda: self._truth.drop(collection.number), publish, rows=1, is_fsynced=True)

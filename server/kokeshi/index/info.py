@@ -11,7 +11,7 @@ class CollectionInfo:
 
     Attributes:
         seq: the last write.
-        kind: what answers now, see `CollectionSpec.index`; never "auto".
+        kind: what answers a plain search now, see `CollectionSpec.index`; never "auto".
         covered_seq: the last write in the index; newer rows are scanned beside it.
         tail: rows scanned beside the index.
         dead: deleted or replaced rows that the index still carries.
@@ -20,7 +20,7 @@ class CollectionInfo:
         quarantine: why the collection is not served; None when it is.
         mapped_bytes: files that are mapped, whose pages the system may drop.
         progress: of the index that is being built, 0 to 1; None: none is.
-        tenants: that have items.
+        tenants: that have items; of a store that does not count them, 1 where there are any.
     """
 
     spec: CollectionSpec
@@ -35,7 +35,7 @@ class CollectionInfo:
     quarantine: str | None
     mapped_bytes: int = 0
     progress: float | None = None
-    tenants: int = 1
+    tenants: int = 0
 
     @property
     def higher_is_better(self) -> bool:

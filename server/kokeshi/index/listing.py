@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kokeshi.errors import ItemNotFoundError
+from kokeshi.errors import InvalidRequestError, ItemNotFoundError
 from kokeshi.index.collection import Collection
 from kokeshi.index.filters import Filter
 from kokeshi.index.geometry import Rows
 from kokeshi.index.items import Item, Page
+from kokeshi.index.reads import row_span
 from kokeshi.index.rows import RowHead, StoredRow
 from kokeshi.index.snapshot import Snapshot
 from kokeshi.index.truth import Truth
@@ -63,7 +64,13 @@ def page(
         wanted: the filter; None: all items.
         tenant: whose items.
         with_vectors: reads vectors too.
+
+    Raises:
+        InvalidRequestError: no page of the collection ended there.
     """
+    first, past = row_span(collection.number)
+    if after[1] and not first < after[1] < past:
+        raise InvalidRequestError("the page token is that of another collection")
     with collection.guarded():
         if wanted is None:
             read_page = truth.page if with_vectors else truth.page_heads

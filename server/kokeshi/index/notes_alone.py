@@ -58,7 +58,7 @@ def restore_notes(source: Path, directory: Path, manifest: Manifest, *, is_repla
         SetupError: the backup is damaged, or there are notes that are in use or not to be replaced.
     """
     if (directory / NOTES).exists() and not is_replacing:
-        raise SetupError(f"{directory} has notes; say so to replace what is there")
+        raise SetupError(f"{directory} has notes; --replace replaces them")
     assert manifest.notes is not None  # it holds nothing else
     try:
         copy_notes(source, directory, manifest.notes)

@@ -70,6 +70,11 @@ def plan(
     )
 
 
+def kind_of(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> str:
+    """See `CollectionInfo.kind`: a form that is there may be too small, or have fallen behind."""
+    return plan(spec, snapshot, SearchParams(), tuning, snapshot.count).kind
+
+
 def shortlist_rows(params: SearchParams, tuning: Tuning) -> int:
     """Candidates that a first stage hands on."""
     return params.shortlist or max(tuning.shortlist_rows, tuning.shortlist_per_k * params.k)

@@ -57,7 +57,7 @@ def _check_empty(directory: Path) -> None:
     strange = {path.name for path in directory.iterdir()} - left
     if strange:
         raise SetupError(
-            f"{directory} is not empty, it has {min(strange)!r}; say so to replace what is there"
+            f"{directory} is not empty, it has {min(strange)!r}; --replace replaces what is there"
         )
 
 

@@ -54,6 +54,11 @@ class Segment:
         return 0 if self.live is None else len(self) - int(np.count_nonzero(self.live))
 
     @cached_property
+    def tenants(self) -> frozenset[str]:
+        """Whose the rows are that live."""
+        return self.columns.tenants(self.live)
+
+    @cached_property
     def memory_bytes(self) -> int:
         """Anonymous memory: not what is mapped from a file."""
         held = self.block.memory_bytes - self.mapped_bytes + self.columns.memory_bytes

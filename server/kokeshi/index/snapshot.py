@@ -69,8 +69,8 @@ class Snapshot:
 
     @cached_property
     def tenants(self) -> frozenset[str]:
-        """Tenants that have rows, perhaps dead ones."""
-        return frozenset().union(*(segment.columns.tenants() for segment in self.segments))
+        """Tenants that have rows which live."""
+        return frozenset().union(*(segment.tenants for segment in self.segments))
 
     @cached_property
     def live(self) -> Masks:

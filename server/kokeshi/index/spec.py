@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Metric = Literal["cosine", "ip", "l2", "hyperbolic"]
+from kokeshi import contract
+
+Metric = contract.Metric
 IndexKind = Literal["auto", "flat", "codes", "hnsw", "ivf", "panorama", "gpu"]
 Durability = Literal["fsync", "os"]
 

@@ -91,7 +91,7 @@ class Truth(Reads):
         damage = mended(self.writing) if self.is_doubtful else None
         if damage:
             logger.error("the database is malformed and can only be read: %s", damage)
-            self.refusal = "writes are refused: the database is malformed"
+            self.refusal = "writes are refused: the database is malformed; restore a backup"
         elif not is_old:
             self._settle()
 

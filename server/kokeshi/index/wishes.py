@@ -82,8 +82,3 @@ def scan_kind(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> str:
 def is_large(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> bool:
     """True where a scan of every row at full length is no longer the quickest."""
     return spec.index == "codes" or snapshot.rows >= tuning.codes_rows
-
-
-def kind_of(spec: CollectionSpec, snapshot: Snapshot, tuning: Tuning) -> str:
-    """See `CollectionInfo.kind`."""
-    return snapshot.form.kind if snapshot.form else scan_kind(spec, snapshot, tuning)

@@ -167,3 +167,4 @@ class CollectionInfo:
     build_progress: float | None = None
     quarantine: str = ""
     tenants: int = 0
+    curvature: float | None = None  # of the hyperbolic metric only

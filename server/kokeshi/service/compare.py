@@ -1,10 +1,12 @@
 """How alike two inputs are, and whether they are the same by a calibrated threshold."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kokeshi.card import Card, check_dimension
-from kokeshi.contract import Task
+from kokeshi.contract import Output, Task
 from kokeshi.errors import SpaceMismatchError
+from kokeshi.index.geometry import Geometry
 from kokeshi.service.embed import cut, vectors
 from kokeshi.service.run import Runner, together
 from kokeshi.service.types import Compared, Input, ModelRef, Verdict
@@ -38,10 +40,18 @@ async def compare(
         card.space,
         length,
         similarity,
-        float(np.linalg.norm(a - b)),
+        _distance(output, a, b),
         verdict,
         threshold,
     )
+
+
+def _distance(output: Output, a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """L2, or the distance in the ball that both are points of."""
+    if output.metric != "hyperbolic":
+        return float(np.linalg.norm(a - b))
+    geometry = Geometry(output.metric, output.shape, output.curvature)
+    return float(-geometry.compare(a[None], geometry.query(b, len(b)))[0])
 
 
 def _decide(card: Card, length: int, similarity: float) -> tuple[Verdict, float | None]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kokeshi.card import Card, check_dimension
 from kokeshi.contract import Task
+from kokeshi.errors import InvalidRequestError
 from kokeshi.service.run import Runner
 from kokeshi.service.types import Embedded, Encoding, Input, ModelRef, Vector
 
@@ -48,6 +49,10 @@ async def embed(
     card = runner.card_for(model, version, inputs)
     output = card.output_for(Task.EMBEDDING, dimension)
     length = check_dimension(card.name, output, dimension)
+    if normalised and output.metric == "hyperbolic":
+        raise InvalidRequestError(
+            f"model {card.name!r} gives points of a hyperbolic space, which are not normalised"
+        )
     full, tokens = await vectors(runner, card, inputs, timeout_s)
     unit = output.normalised if normalised is None else normalised
     values = cut(full, length, unit)

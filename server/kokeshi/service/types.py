@@ -233,8 +233,8 @@ class Compared:
     model: ModelRef
     space: str
     dimension: int
-    similarity: float  # cosine in [-1, 1]
-    distance: float  # L2
+    similarity: float  # cosine in [-1, 1]; of points of a ball, as its centre sees them
+    distance: float  # L2; hyperbolic in such a space
     verdict: Verdict = Verdict.NONE
     threshold: float | None = None
 

@@ -158,7 +158,9 @@ class Settings(BaseSettings):
     )
     max_inputs: int = Field(256, gt=0, description="Inputs that one call may bring.")
     max_k: int = Field(
-        10_000, gt=0, description="Hits, labels or items of a page that one call may ask for."
+        10_000,
+        gt=0,
+        description="Hits or labels that one call may ask for; a page of items has at most 1,000.",
     )
     max_ingest_batches: int = Field(
         4, gt=0, description="Batches of one ingest stream that are stored at once."
@@ -189,6 +191,9 @@ class Settings(BaseSettings):
     max_references: int = Field(1000, gt=0, description="Items of one subject of a verification.")
     max_pairs: int = Field(100_000, gt=0, description="Judged pairs of one fit.")
     max_jobs: int = Field(4, gt=0, description="Fits and diagnoses that run or wait.")
+    max_job_s: float = Field(
+        600.0, gt=0, description="Seconds that a fit or a diagnosis may run: others wait for it."
+    )
     max_cached_models: int = Field(
         16, gt=0, description="Fitted retrievers that are kept in memory."
     )

@@ -24,6 +24,8 @@ _DASHES: Final = ("-", "--", ":", "-.")
 _MARKERS: Final = ("o", "s", "^", "D")
 _MOST_MARKED: Final = 30  # points of a line; more of them hide it
 _POINT_AREA: Final = 6.0  # square points
+NAME_CHARACTERS: Final = 20  # of a point; a longer name is cut
+LINE_CHARACTERS: Final = 70  # that stand side by side below the axes; more are turned
 _GRID: Final = 0.3
 _HEADROOM: Final = 1.06  # of a plot above its highest point
 
@@ -93,13 +95,25 @@ def _draw_chart(axes: "Axes", chart: list[Curve]) -> None:
     if all(curve.kind == "line" and curve.y.min(initial=0) >= 0 for curve in chart):
         # from 0, so that a small change looks small
         axes.set_ylim(0, _HEADROOM * max(float(curve.y.max(initial=0)) for curve in chart) or 1)
-    if all(float(value).is_integer() for curve in chart for value in curve.x):
+    if chart[0].names:
+        _name_points(axes, chart[0])
+    elif all(float(value).is_integer() for curve in chart for value in curve.x):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(chart) > 1:
         axes.set_ylabel(_split(chart[0].y_label)[1])
         axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(0, -0.17), ncols=len(chart))
     else:
         axes.set_ylabel(chart[0].y_label)
+
+
+def _name_points(axes: "Axes", curve: Curve) -> None:
+    names = [
+        name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}…"
+        for name in curve.names
+    ]
+    turned = 90 if len(names) * max(map(len, names)) > LINE_CHARACTERS else 0
+    # a name is no formula, whatever signs it has
+    axes.set_xticks(curve.x, names, rotation=turned, fontsize="small", parse_math=False)
 
 
 def _split(label: str) -> tuple[str, str]:

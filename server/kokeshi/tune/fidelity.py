@@ -105,9 +105,17 @@ def compare(
         reference: the verified graph's, (N, ...) by name.
         candidate: the candidate's.
         bounds: for the mean, by measure.
+
+    Raises:
+        SetupError: an output is one of points in a ball, for which there is no measure here.
     """
     found = []
     for output in outputs:
+        if output.metric == "hyperbolic":
+            raise SetupError(
+                f"output {output.name!r} is of a hyperbolic space: how well candidates agree there "
+                "is not measured, so the model is served as it was exported"
+            )
         for name, measure in _MEASURES[output.meaning]:
             per_row = measure(reference[output.name], candidate[output.name])
             values = np.nan_to_num(

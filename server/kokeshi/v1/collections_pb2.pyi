@@ -76,19 +76,21 @@ STAGE_BELOW_K: Stage
 STAGE_SHORTLIST: Stage
 
 class CreateCollectionRequest(_message.Message):
-    __slots__ = ("name", "model", "index", "durability")
+    __slots__ = ("name", "model", "index", "durability", "metric")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     index: IndexKind
     durability: Durability
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., index: _Optional[_Union[IndexKind, str]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
+    metric: str
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., index: _Optional[_Union[IndexKind, str]] = ..., durability: _Optional[_Union[Durability, str]] = ..., metric: _Optional[str] = ...) -> None: ...
 
 class Collection(_message.Message):
-    __slots__ = ("name", "model", "space", "dimension", "dimensions", "metric", "index", "durability", "count", "sequence", "indexed_sequence", "index_in_use", "tail", "dead", "memory_bytes", "mapped_bytes", "build_progress", "quarantine", "tenants")
+    __slots__ = ("name", "model", "space", "dimension", "dimensions", "metric", "index", "durability", "count", "sequence", "indexed_sequence", "index_in_use", "tail", "dead", "memory_bytes", "mapped_bytes", "build_progress", "quarantine", "tenants", "curvature")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +110,7 @@ class Collection(_message.Message):
     BUILD_PROGRESS_FIELD_NUMBER: _ClassVar[int]
     QUARANTINE_FIELD_NUMBER: _ClassVar[int]
     TENANTS_FIELD_NUMBER: _ClassVar[int]
+    CURVATURE_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     space: str
@@ -127,7 +130,8 @@ class Collection(_message.Message):
     build_progress: float
     quarantine: str
     tenants: int
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., space: _Optional[str] = ..., dimension: _Optional[int] = ..., dimensions: _Optional[_Iterable[int]] = ..., metric: _Optional[str] = ..., index: _Optional[_Union[IndexKind, str]] = ..., durability: _Optional[_Union[Durability, str]] = ..., count: _Optional[int] = ..., sequence: _Optional[int] = ..., indexed_sequence: _Optional[int] = ..., index_in_use: _Optional[str] = ..., tail: _Optional[int] = ..., dead: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., mapped_bytes: _Optional[int] = ..., build_progress: _Optional[float] = ..., quarantine: _Optional[str] = ..., tenants: _Optional[int] = ...) -> None: ...
+    curvature: float
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., space: _Optional[str] = ..., dimension: _Optional[int] = ..., dimensions: _Optional[_Iterable[int]] = ..., metric: _Optional[str] = ..., index: _Optional[_Union[IndexKind, str]] = ..., durability: _Optional[_Union[Durability, str]] = ..., count: _Optional[int] = ..., sequence: _Optional[int] = ..., indexed_sequence: _Optional[int] = ..., index_in_use: _Optional[str] = ..., tail: _Optional[int] = ..., dead: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., mapped_bytes: _Optional[int] = ..., build_progress: _Optional[float] = ..., quarantine: _Optional[str] = ..., tenants: _Optional[int] = ..., curvature: _Optional[float] = ...) -> None: ...
 
 class ListCollectionsRequest(_message.Message):
     __slots__ = ()

@@ -75,7 +75,7 @@ class FitRetrieverRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., retriever: _Optional[str] = ..., settings_json: _Optional[str] = ..., labels: _Optional[str] = ..., judgements: _Optional[_Iterable[_Union[Judgement, _Mapping]]] = ..., other: _Optional[str] = ..., dimension: _Optional[int] = ..., name: _Optional[str] = ..., seed: _Optional[int] = ..., items: _Optional[int] = ..., tenant: _Optional[str] = ...) -> None: ...
 
 class FittedRetriever(_message.Message):
-    __slots__ = ("name", "retriever", "collection", "settings_json", "space", "dimension", "labels", "count", "of", "sequence", "seed", "digest", "size_bytes")
+    __slots__ = ("name", "retriever", "collection", "settings_json", "space", "dimension", "labels", "count", "of", "sequence", "seed", "digest", "size_bytes", "figures_json")
     NAME_FIELD_NUMBER: _ClassVar[int]
     RETRIEVER_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +89,7 @@ class FittedRetriever(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_JSON_FIELD_NUMBER: _ClassVar[int]
     name: str
     retriever: str
     collection: str
@@ -102,7 +103,8 @@ class FittedRetriever(_message.Message):
     seed: int
     digest: str
     size_bytes: int
-    def __init__(self, name: _Optional[str] = ..., retriever: _Optional[str] = ..., collection: _Optional[str] = ..., settings_json: _Optional[str] = ..., space: _Optional[str] = ..., dimension: _Optional[int] = ..., labels: _Optional[str] = ..., count: _Optional[int] = ..., of: _Optional[int] = ..., sequence: _Optional[int] = ..., seed: _Optional[int] = ..., digest: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+    figures_json: str
+    def __init__(self, name: _Optional[str] = ..., retriever: _Optional[str] = ..., collection: _Optional[str] = ..., settings_json: _Optional[str] = ..., space: _Optional[str] = ..., dimension: _Optional[int] = ..., labels: _Optional[str] = ..., count: _Optional[int] = ..., of: _Optional[int] = ..., sequence: _Optional[int] = ..., seed: _Optional[int] = ..., digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., figures_json: _Optional[str] = ...) -> None: ...
 
 class ListFittedRequest(_message.Message):
     __slots__ = ("collection", "tenant")
@@ -251,7 +253,7 @@ class Place(_message.Message):
     def __init__(self, latitude: _Optional[float] = ..., longitude: _Optional[float] = ...) -> None: ...
 
 class LocateResponse(_message.Message):
-    __slots__ = ("place", "support", "voters", "snapped_to", "retriever", "dimension", "sequence")
+    __slots__ = ("place", "support", "voters", "snapped_to", "retriever", "dimension", "sequence", "abstained")
     PLACE_FIELD_NUMBER: _ClassVar[int]
     SUPPORT_FIELD_NUMBER: _ClassVar[int]
     VOTERS_FIELD_NUMBER: _ClassVar[int]
@@ -259,6 +261,7 @@ class LocateResponse(_message.Message):
     RETRIEVER_FIELD_NUMBER: _ClassVar[int]
     DIMENSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ABSTAINED_FIELD_NUMBER: _ClassVar[int]
     place: Place
     support: float
     voters: _containers.RepeatedScalarFieldContainer[str]
@@ -266,7 +269,8 @@ class LocateResponse(_message.Message):
     retriever: str
     dimension: int
     sequence: int
-    def __init__(self, place: _Optional[_Union[Place, _Mapping]] = ..., support: _Optional[float] = ..., voters: _Optional[_Iterable[str]] = ..., snapped_to: _Optional[str] = ..., retriever: _Optional[str] = ..., dimension: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+    abstained: str
+    def __init__(self, place: _Optional[_Union[Place, _Mapping]] = ..., support: _Optional[float] = ..., voters: _Optional[_Iterable[str]] = ..., snapped_to: _Optional[str] = ..., retriever: _Optional[str] = ..., dimension: _Optional[int] = ..., sequence: _Optional[int] = ..., abstained: _Optional[str] = ...) -> None: ...
 
 class VoteResponse(_message.Message):
     __slots__ = ("label", "share", "shares", "voters", "abstained", "retriever", "dimension", "sequence")
@@ -385,23 +389,25 @@ class Interval(_message.Message):
     def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
 
 class Curve(_message.Message):
-    __slots__ = ("title", "x_label", "y_label", "x", "y", "kind")
+    __slots__ = ("title", "x_label", "y_label", "x", "y", "kind", "names")
     TITLE_FIELD_NUMBER: _ClassVar[int]
     X_LABEL_FIELD_NUMBER: _ClassVar[int]
     Y_LABEL_FIELD_NUMBER: _ClassVar[int]
     X_FIELD_NUMBER: _ClassVar[int]
     Y_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     title: str
     x_label: str
     y_label: str
     x: _containers.RepeatedScalarFieldContainer[float]
     y: _containers.RepeatedScalarFieldContainer[float]
     kind: str
-    def __init__(self, title: _Optional[str] = ..., x_label: _Optional[str] = ..., y_label: _Optional[str] = ..., x: _Optional[_Iterable[float]] = ..., y: _Optional[_Iterable[float]] = ..., kind: _Optional[str] = ...) -> None: ...
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, title: _Optional[str] = ..., x_label: _Optional[str] = ..., y_label: _Optional[str] = ..., x: _Optional[_Iterable[float]] = ..., y: _Optional[_Iterable[float]] = ..., kind: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DiagnosticResult(_message.Message):
-    __slots__ = ("diagnostic", "figures", "intervals", "curves", "flagged", "advice", "refused")
+    __slots__ = ("diagnostic", "figures", "intervals", "curves", "flagged", "advice", "refused", "flagged_order")
     class FiguresEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -430,6 +436,7 @@ class DiagnosticResult(_message.Message):
     FLAGGED_FIELD_NUMBER: _ClassVar[int]
     ADVICE_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    FLAGGED_ORDER_FIELD_NUMBER: _ClassVar[int]
     diagnostic: str
     figures: _containers.ScalarMap[str, float]
     intervals: _containers.MessageMap[str, Interval]
@@ -437,7 +444,8 @@ class DiagnosticResult(_message.Message):
     flagged: _containers.ScalarMap[str, str]
     advice: _containers.RepeatedScalarFieldContainer[str]
     refused: str
-    def __init__(self, diagnostic: _Optional[str] = ..., figures: _Optional[_Mapping[str, float]] = ..., intervals: _Optional[_Mapping[str, Interval]] = ..., curves: _Optional[_Iterable[_Union[Curve, _Mapping]]] = ..., flagged: _Optional[_Mapping[str, str]] = ..., advice: _Optional[_Iterable[str]] = ..., refused: _Optional[str] = ...) -> None: ...
+    flagged_order: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, diagnostic: _Optional[str] = ..., figures: _Optional[_Mapping[str, float]] = ..., intervals: _Optional[_Mapping[str, Interval]] = ..., curves: _Optional[_Iterable[_Union[Curve, _Mapping]]] = ..., flagged: _Optional[_Mapping[str, str]] = ..., advice: _Optional[_Iterable[str]] = ..., refused: _Optional[str] = ..., flagged_order: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DiagnoseResponse(_message.Message):
     __slots__ = ("collection", "space", "count", "of", "sequence", "results")

@@ -1,6 +1,8 @@
 """`kokeshi index doctor` and `kokeshi verify` against a running server."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 import typer
@@ -44,6 +46,34 @@ def test_the_doctor_draws_a_file_for_each_diagnostic_with_curves(run, tmp_path):
     names = {path.name for path in (tmp_path / "plots").iterdir()}
     assert names == {"digits-hubness.svg", "digits-prefixes.svg"}
     assert all("<svg" in path.read_text() for path in (tmp_path / "plots").iterdir())
+
+
+def test_the_worst_hubs_are_told_first(run):
+    settings = json.dumps({"hubness": {"neighbours": 3}})
+    told = run("doctor", "digits", "--diagnostic", "hubness", "--settings", settings).stdout
+    times = [int(each) for each in re.findall(r"nearest of (\d+) items", told)]
+    assert len(times) == 10
+    assert times == sorted(times, reverse=True)
+    words = ["--diagnostic", "hubness", "--settings", settings, "--json"]
+    (result,) = json.loads(run("doctor", "digits", *words).stdout)["results"]
+    assert times[0] == result["figures"]["most_occurrences"]
+    assert f"of {times[0]} items" in next(iter(result["flagged"].values()))
+
+
+def test_a_plot_of_labels_names_them(run, doors, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    drawn = []
+    monkeypatch.setattr("kokeshi.tune.curves._save", lambda figure, *_: drawn.append(figure))
+    mixed = [
+        replace(digit, id=f"m{number}", label="8" if number < 9 else digit.label)
+        for number, digit in enumerate(doors.stored)
+    ]
+    doors.fill("mixed", "digits_mrl", mixed)
+    words = ["--diagnostic", "label_audit", "--labels", "label"]
+    run("doctor", "mixed", *words, "--plots", tmp_path)
+    (axes,) = drawn[0].axes
+    assert "8" in [text.get_text() for text in axes.get_xticklabels()]
+    assert axes.get_xlabel() == "label"
 
 
 def test_the_doctors_json_holds_every_figure(run):

@@ -3,9 +3,13 @@
 import base64
 
 import grpc
+import numpy as np
 import pytest
 
 from kokeshi import metrics
+from kokeshi.service.inputs import Tensor
+from kokeshi.service.retrieval.records import DiagnoseOptions
+from kokeshi.service.types import NewItem
 from kokeshi.v1 import retrieval_pb2 as rpb
 
 
@@ -68,6 +72,20 @@ def test_queries_of_another_kind_are_drift(doors, whole):
     (result,) = doors.http.post("/v1/collections/digits/diagnose", json=asked).json()["results"]
     assert result["figures"]["drifted"] == 1
     assert all(len(curve["x"]) == len(curve["y"]) for curve in result["curves"])
+
+
+def test_lengths_of_vectors_are_no_drift_where_cosines_compare_them(doors):
+    space = doors.run(doors.service.create_collection("lengths", "digits_mrl")).space
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((160, 64)).astype(np.float32)
+    rows *= rng.uniform(0.1, 9, (160, 1)).astype(np.float32)
+    items = [NewItem(str(n), Tensor(row)) for n, row in enumerate(rows[:120])]
+    doors.run(doors.service.add_items("lengths", items, space=space))
+    queries = [Tensor(5 * row) for row in rows[120:]]
+    asked = DiagnoseOptions(["drift", "prefixes"], queries=queries, space=space)
+    told = doors.run(doors.service.retrieval.diagnose("lengths", asked))
+    assert told.results[0].figures["drifted"] == 0
+    assert told.results[0].figures["query_nearest_distance"] < 2
 
 
 def test_two_spaces_of_the_same_items_are_compared(doors):

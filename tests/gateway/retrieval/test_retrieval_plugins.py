@@ -74,7 +74,7 @@ def test_without_notes_nothing_is_kept(doors, theirs):
 
 
 async def test_work_beyond_the_bound_is_refused_and_room_comes_back():
-    jobs, gate = Jobs(2), threading.Event()
+    jobs, gate = Jobs(2, longest_s=600), threading.Event()
     running = [asyncio.create_task(jobs.run(gate.wait, None)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError, match="2 fits and diagnoses are under way"):
@@ -86,7 +86,7 @@ async def test_work_beyond_the_bound_is_refused_and_room_comes_back():
 
 
 async def test_work_that_takes_too_long_keeps_its_place_until_it_ends():
-    jobs, gate = Jobs(1), threading.Event()
+    jobs, gate = Jobs(1, longest_s=600), threading.Event()
     with pytest.raises(DeadlineError):
         await jobs.run(gate.wait, 0.01)
     with pytest.raises(OverloadedError):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kokeshi import metrics
+from kokeshi.index import CollectionSpec
 from kokeshi.service.inputs import Image, Tensor
 from kokeshi.service.retrieval.keeping import ROTATION
 from kokeshi.service.retrieval.records import Question
@@ -38,6 +39,18 @@ def mapped(doors):
     return doors.retrieval.FitMap(
         rpb.FitMapRequest(collection="digits", model="digits", pairs=pairs, least_recall=0.3)
     )
+
+
+def test_no_map_leads_into_or_out_of_a_ball(doors):
+    store = doors.service._collections.ground.store
+    store.create(CollectionSpec("ball", "f" * 16, 3, metric="hyperbolic"))
+    try:
+        for one, other in (("ball", "digits"), ("digits", "ball")):
+            request = rpb.FitMapRequest(collection=one, other=other)
+            code, said = refused(doors.retrieval.FitMap, request)
+            assert (code, "a map gives unit vectors" in said) == ("INVALID_ARGUMENT", True)
+    finally:
+        store.drop("ball")
 
 
 def test_a_map_is_measured_on_held_out_queries(doors, mapped):

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kokeshi.errors import DimensionError, InvalidRequestError
-from kokeshi.plugin import Neighbours, Paper, Retriever
+from kokeshi.plugin import RATE, Bounds, Neighbours, Paper, Retriever
+from kokeshi_plugins.retrievers.limits import PAIRED_ITEMS
+from kokeshi_plugins.retrievers.verification.figures import figures
 from kokeshi_plugins.retrievers.verification.fit import Operation, Verification, fit
 from kokeshi_plugins.retrievers.verification.subjects import PAIR, RULES
 
@@ -28,10 +30,27 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "references": 3,  # in a subject's set
     "draws": 200,  # of each bootstrap
     "most_items": 4000,  # of a fit; OPIS compares all of them
-    "most_pairs": 20_000,  # of each kind and half; memory grows with draws times this
+    "most_pairs": 20_000,  # of each kind and half; time grows with draws times this
     "opis_highest_rate": 0.1,  # false-match rate at the lower end of the interval of OPIS
     "opis_lowest_rate": 0.01,  # and at its upper end
     "epsilon": 0.1,  # share of classes that is worst, or best, in eps-OPIS
+}
+
+MOST_DRAWS: Final = 2_000  # time: each fits and counts all pairs again
+MOST_PAIRS: Final = 200_000  # memory and time, of each kind and half
+MOST_REFERENCES: Final = 1_000
+LEAST_PRIOR: Final = 1e-6
+BOUNDS: Final[Mapping[str, Bounds]] = {
+    "false_match_rate": RATE,
+    "false_non_match_rate": RATE,
+    "prior": Bounds(LEAST_PRIOR, 1 - LEAST_PRIOR),
+    "references": Bounds(1, MOST_REFERENCES),
+    "draws": Bounds(2, MOST_DRAWS),
+    "most_items": PAIRED_ITEMS,
+    "most_pairs": Bounds(1, MOST_PAIRS),
+    "opis_highest_rate": RATE,
+    "opis_lowest_rate": RATE,
+    "epsilon": RATE,
 }
 
 
@@ -49,12 +68,13 @@ def answer(
 
     Raises:
         DimensionError: nothing was fitted at this length.
-        InvalidRequestError: there is no reference, scores are distances, or nothing was fitted on
-            sets.
+        InvalidRequestError: there is no reference, scores are distances, nothing was fitted on
+            sets, or there are more references than in a set.
     """
     if not neighbours.ids or not neighbours.higher_is_better:
         raise InvalidRequestError("expected similarities to at least one reference")
     operation = _chosen(neighbours, model)
+    _check_size(neighbours, operation)
     scores = neighbours.scores
     score = float(scores[0] if operation.rule == PAIR else RULES[operation.rule](scores))
     return {
@@ -87,6 +107,21 @@ def _chosen(neighbours: Neighbours, model: Verification) -> Operation:
     return by_length[wanted]
 
 
+def _check_size(neighbours: Neighbours, operation: Operation) -> None:
+    """Refuses more references than the rates were measured for.
+
+    The best few of many are nearer than a few that were drawn, to a stranger too: what counts is
+    how many were searched, not how many came of it.
+    """
+    searched = max(neighbours.count, len(neighbours.ids))
+    if searched > operation.references:
+        raise InvalidRequestError(
+            f"the error rates are those of {operation.references} references, and these are the "
+            f"nearest {len(neighbours.ids)} of {searched} items: verify against an item or a "
+            "subject, of which as many are drawn, or fit with more 'references'"
+        )
+
+
 def _verdict(score: float, operation: Operation) -> str:
     if score >= operation.upper.threshold:
         return "same"
@@ -99,8 +134,10 @@ VERIFICATION: Final = Retriever(
     licence="Apache-2.0",
     answer=answer,
     fit=fit,
+    figures=figures,
     model=Verification,
     defaults=DEFAULTS,
+    bounds=BOUNDS,
     packages=("scipy",),
     rows=(316,),
     summary="Same, different or uncertain, with probability, error rates and OPIS.",

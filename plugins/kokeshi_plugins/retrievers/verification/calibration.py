@@ -10,6 +10,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from kokeshi.plugin import go_on
 from kokeshi_plugins.retrievers.fitted import Array, Record
 from kokeshi_plugins.retrievers.verification.pairs import ScoredPairs
 from kokeshi_plugins.retrievers.verification.rates import quantiles
@@ -69,9 +70,11 @@ def calibrate(pairs: ScoredPairs, kind: Kind, prior: float, draws: int, seed: in
     balance = balanced(pairs.same, prior)
     grid = np.linspace(pairs.scores.min(), pairs.scores.max(), GRID)
     random = np.random.default_rng(seed)
-    curves = [_curve(pairs, kind, balance * pairs.resampled(random)).at(grid) for _ in range(draws)]
-    low, high = quantiles(curves)
+    drawn = (balance * pairs.resampled(random) for _ in range(draws))
+    # few items may leave a draw without a pair
+    curves = [_curve(pairs, kind, weights).at(grid) for weights in drawn if weights.any()]
     best = _curve(pairs, kind, balance)
+    low, high = quantiles(curves or [best.at(grid)])
     return Calibration(
         kind=kind,
         scores=best.scores,
@@ -104,6 +107,7 @@ class _Curve(Record):
 
 
 def _curve(pairs: ScoredPairs, kind: Kind, weights: npt.NDArray[np.float64]) -> _Curve:
+    go_on()
     kept = weights > 0
     scores, same, weights = pairs.scores[kept], pairs.same[kept], weights[kept]
     if same.all() or not same.any():  # a draw without one of the kinds says nothing of either

@@ -196,9 +196,3 @@ def _check(settings: Settings) -> None:
         raise InvalidRequestError(
             f"expected a curve out of {', '.join(map(repr, KINDS))}, got {settings['kind']!r}"
         )
-    for name in ("prior", "opis_highest_rate", "opis_lowest_rate", "epsilon"):
-        if not 0 < settings[name] < 1:
-            raise InvalidRequestError(f"expected {name!r} in (0, 1), got {settings[name]!r}")
-    for name, least in (("references", 1), ("draws", 2), ("most_pairs", 1)):
-        if settings[name] < least:
-            raise InvalidRequestError(f"expected {name!r} of at least {least}")

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
+from kokeshi.plugin import go_on
 from kokeshi_plugins.retrievers.fitted import Record, unit
 
 THRESHOLDS: Final = 101
@@ -91,6 +92,7 @@ def _utility(
 
     An inner pair is there twice, which changes no share.
     """
+    go_on()
     within = similarities[:, inside]
     alike = np.sort(within[~np.isnan(within)])
     others = np.sort(similarities[:, ~inside], axis=None)

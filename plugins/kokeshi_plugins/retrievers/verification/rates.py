@@ -4,10 +4,14 @@ A false match calls two different things the same; a false non-match calls the s
 (ISO/IEC 19795-1). A pair is called the same where its score is at least the threshold.
 """
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from kokeshi.errors import InvalidRequestError
+from kokeshi.plugin import go_on
 from kokeshi_plugins.retrievers.fitted import Rate, Record, clopper_pearson
 from kokeshi_plugins.retrievers.verification.pairs import ScoredPairs
 
@@ -43,7 +47,25 @@ def threshold_for_false_non_matches(same: npt.NDArray[np.float64], wanted: float
     return float(np.partition(same, allowed)[allowed])
 
 
-def point_at(pairs: ScoredPairs, threshold: float, draws: list[Weights] | None = None) -> Point:
+@dataclass(frozen=True)
+class Draws:
+    """Bootstrap weights, the same each time that they are gone through.
+
+    They are not kept: that would take `count` times the memory of the pairs.
+    """
+
+    pairs: ScoredPairs
+    count: int
+    seed: int
+
+    def __iter__(self) -> Iterator[Weights]:
+        random = np.random.default_rng(self.seed)
+        for _ in range(self.count):
+            go_on()
+            yield self.pairs.resampled(random)
+
+
+def point_at(pairs: ScoredPairs, threshold: float, draws: Iterable[Weights] | None = None) -> Point:
     """Both error rates at a threshold.
 
     Args:
@@ -52,16 +74,13 @@ def point_at(pairs: ScoredPairs, threshold: float, draws: list[Weights] | None =
         draws: bootstrap weights; None where the pairs are independent, for exact intervals.
     """
     wrong = np.where(pairs.same, pairs.scores < threshold, pairs.scores >= threshold)
-    rates = [_rate(wrong, kind, draws) for kind in (~pairs.same, pairs.same)]
+    rates = _rates(wrong, (~pairs.same, pairs.same), draws)
     return Point(threshold=threshold, false_match_rate=rates[0], false_non_match_rate=rates[1])
 
 
-def intervals(pairs: ScoredPairs, draws: int, seed: int) -> list[Weights] | None:
+def intervals(pairs: ScoredPairs, draws: int, seed: int) -> Draws | None:
     """Bootstrap weights for `point_at`; None where binomial intervals hold."""
-    if pairs.are_independent:
-        return None
-    random = np.random.default_rng(seed)
-    return [pairs.resampled(random) for _ in range(draws)]
+    return None if pairs.are_independent else Draws(pairs, draws, seed)
 
 
 def quantiles(
@@ -84,18 +103,30 @@ def _allowed(count: int, wanted: float, kind: str, errors: str) -> int:
     return allowed
 
 
-def _rate(
-    wrong: npt.NDArray[np.bool_], kind: npt.NDArray[np.bool_], draws: list[Weights] | None
-) -> Rate:
-    """A share; the interval of a bootstrap is never taken narrower than the binomial one.
+def _rates(
+    wrong: npt.NDArray[np.bool_],
+    kinds: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
+    draws: Iterable[Weights] | None,
+) -> list[Rate]:
+    """A share of each kind; the interval of a bootstrap is never narrower than the binomial one.
 
     Where nothing is wrong, no draw has anything wrong either, and that says nothing.
     """
-    exact = clopper_pearson(int(wrong[kind].sum()), int(kind.sum()))
+    exact = [clopper_pearson(int(wrong[kind].sum()), int(kind.sum())) for kind in kinds]
     if draws is None:
         return exact
-    chosen = (weights[kind] for weights in draws)
-    shares = [np.array(w @ wrong[kind] / w.sum()) for w in chosen if w.any()]
+    shares: list[list[npt.NDArray[np.float64]]] = [[] for _ in kinds]
+    for weights in draws:
+        for kind, found in zip(kinds, shares, strict=True):
+            chosen = weights[kind]
+            if chosen.any():
+                found.append(np.array(chosen @ wrong[kind] / chosen.sum()))
+    return [_widened(rate, found) for rate, found in zip(exact, shares, strict=True)]
+
+
+def _widened(exact: Rate, shares: list[npt.NDArray[np.float64]]) -> Rate:
+    if not shares:
+        return exact
     low, high = quantiles(shares)
     return exact.model_copy(
         update={"low": min(exact.low, float(low)), "high": max(exact.high, float(high))}

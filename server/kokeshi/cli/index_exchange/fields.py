@@ -22,10 +22,11 @@ Record = NewItem | Unreadable
 
 @dataclass(frozen=True)
 class Fields:
-    """Names of the fields that are not metadata."""
+    """Names of the fields that are not metadata; queries are called by nothing."""
 
     id: str = "id"
     vector: str = "vector"
+    needs_ids: bool = True
 
 
 def item_of(record: Any, fields: Fields, folder: Path, given: Input | None = None) -> Record:  # noqa: ANN401 - whatever a file holds
@@ -39,7 +40,8 @@ def item_of(record: Any, fields: Fields, folder: Path, given: Input | None = Non
     try:
         if not isinstance(record, Mapping):
             raise InvalidRequestError("expected a JSON object with an id")
-        item_id = id_of(record.get(fields.id), fields.id)
+        if fields.needs_ids:
+            item_id = id_of(record.get(fields.id), fields.id)
         rest = {
             name: value
             for name, value in record.items()

@@ -5,8 +5,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from filecmp import cmp
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Final, Literal
 
@@ -38,20 +39,29 @@ class State:
 
     Attributes:
         stream: names the source, the collection and how the one is put into the other.
+        since: sequence of the collection when the import began.
         next: number of the first record that is not dealt with.
+        known: stored under the same request ids before the import began.
         errors_bytes: of the file of errors.
     """
 
     stream: str
+    since: int = 0
     next: int = 0
     stored: int = 0
+    known: int = 0
     skipped: int = 0
     failed: int = 0
     errors_bytes: int = 0
 
     @classmethod
-    def load(cls, path: Path, stream: str) -> "State":
+    def load(cls, path: Path, stream: str, since: int) -> "State":
         """The state in a file, or that of the beginning where there is none.
+
+        Args:
+            path: of the file.
+            stream: as it has to be.
+            since: sequence of the collection now, in case the import begins now.
 
         Raises:
             SetupError: the file is of something else.
@@ -59,7 +69,7 @@ class State:
         try:
             found = cls(**orjson.loads(path.read_bytes()))
         except FileNotFoundError:
-            return cls(stream)
+            return cls(stream, since)
         except (OSError, TypeError, orjson.JSONDecodeError):
             found = cls("")
         if found.stream != stream:
@@ -89,6 +99,7 @@ class Filling:
         source: of the items.
         state_file: keeps how far it is; removed when all is done.
         errors_file: a line of JSON for each record that was refused; removed when there are none.
+            One that an earlier import left is kept under another name.
         on_conflict: what to do about an id that exists.
         tenant: whose items they become.
         space: of the vectors; "" takes them to be of the collection's.
@@ -106,6 +117,7 @@ class Filling:
     on_progress: Callable[[State], None] = lambda state: None
     state: State = field(init=False)
     began: int = field(default=0, init=False)  # number of the first record of this run
+    set_aside: Path | None = field(default=None, init=False)  # errors of an earlier import
 
     def run(self) -> State:
         """Stores all that is not stored yet; returns the counts.
@@ -115,10 +127,13 @@ class Filling:
             KokeshiError: the server refused the whole, or is gone; run it again to go on.
         """
         most = Portion.of(self.client.info().limits)
-        own = self.client.describe_collection(self.collection).space
-        self.space = self.space or own  # the server takes no vector without one
-        self.state = State.load(self.state_file, self._stream_id(most))
+        info = self.client.describe_collection(self.collection)
+        self.space = self.space or info.space  # the server takes no vector without one
+        is_new = not self.state_file.exists()
+        self.state = State.load(self.state_file, self._stream_id(most), info.sequence)
         self.began = self.state.next
+        if is_new:
+            self.set_aside = _set_aside(self.errors_file)
         with ExitStack() as stack:
             self._errors = stack.enter_context(_opened_at(self.errors_file, self.state))
             stack.callback(self._save)
@@ -126,6 +141,9 @@ class Filling:
         self.state_file.unlink(missing_ok=True)
         if not self.state.failed:
             self.errors_file.unlink(missing_ok=True)
+        elif self.set_aside and cmp(self.set_aside, self.errors_file, shallow=False):
+            self.set_aside.unlink()  # the same import again, with the same errors
+            self.set_aside = None
         return self.state
 
     def _stream_id(self, most: Portion) -> str:
@@ -156,7 +174,7 @@ class Filling:
             wait_s *= 2
 
     def _told(self) -> str:
-        return f"{self.state.stored} items are stored"
+        return f"{self.state.stored + self.state.known} items are stored"
 
     def _send(self, most: Portion) -> None:
         sent: deque[Batch] = deque()
@@ -206,7 +224,10 @@ class Filling:
                 self.state.skipped += 1
             else:
                 self._refuse(batch.numbers[one.position], one.id, one.code, one.message)
-        self.state.stored += answer.count
+        if answer.sequence <= self.state.since:  # the answer to an earlier import, told again
+            self.state.known += answer.count
+        else:
+            self.state.stored += answer.count
         self.state.next = batch.end
         self.on_progress(self.state)
 
@@ -219,6 +240,14 @@ class Filling:
         self._errors.flush()
         self.state.errors_bytes = self._errors.tell()
         self.state.save(self.state_file)
+
+
+def _set_aside(path: Path) -> Path | None:
+    """Where a file that an earlier import left is kept now; None where there is none."""
+    if not path.exists() or not path.stat().st_size:
+        return None
+    names = (path.with_name(f"{path.stem}.{number}{path.suffix}") for number in count(1))
+    return path.rename(next(name for name in names if not name.exists()))
 
 
 def _opened_at(path: Path, state: State) -> IO[bytes]:

@@ -32,7 +32,7 @@ class Parquet:
                 names = file.schema_arrow.names
         except ValueError as error:  # as pyarrow's own errors are
             raise SetupError(f"cannot read {path}: {error}") from None
-        if fields.id not in names:
+        if fields.needs_ids and fields.id not in names:
             raise SetupError(
                 f"expected a column {fields.id!r} in {path}, got {', '.join(names)}; "
                 "--id-field names another"

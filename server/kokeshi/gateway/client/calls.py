@@ -1,6 +1,6 @@
 """One call over gRPC: builds its message, sends it, and turns a bad status into Kokeshi's error."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -76,7 +76,7 @@ def call(method: Callable[..., Any], request: Message, *, address: str, timeout_
 
 def stream(
     method: Callable[..., Any], requests: Iterable[Message], *, address: str
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Sends requests as the server takes them, and gives its answers as they come.
 
     A request that cannot be made ends the stream.

@@ -32,6 +32,7 @@ def collection(answer: cpb.Collection) -> types.CollectionInfo:
         build_progress=answer.build_progress if answer.HasField("build_progress") else None,
         quarantine=answer.quarantine,
         tenants=answer.tenants,
+        curvature=answer.curvature if answer.HasField("curvature") else None,
     )
 
 

@@ -1,7 +1,8 @@
 """The calls of collections from Python."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Unpack
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, TypeVar, Unpack
 
 from google.protobuf.message import Message
 
@@ -14,6 +15,8 @@ from kokeshi.service import types
 from kokeshi.v1 import collections_pb2 as cpb
 from kokeshi.v1.collections_pb2_grpc import CollectionsStub
 
+T = TypeVar("T")
+
 
 class CollectionsClient:
     """Every call about collections; see `kokeshi.service.collections.CollectionCalls`."""
@@ -23,15 +26,22 @@ class CollectionsClient:
     _call: Callable[[Callable[..., Any], Message], Any]
 
     def create_collection(
-        self, name: str, model: str, *, index: str = "auto", durability: str = "fsync"
+        self,
+        name: str,
+        model: str,
+        *,
+        index: str = "auto",
+        durability: str = "fsync",
+        metric: str = "",
     ) -> types.CollectionInfo:
-        """Makes an empty collection in the embedding space of a model."""
+        """Makes an empty collection in the embedding space of a model; see the service."""
         request = message(
             cpb.CreateCollectionRequest,
             name=name,
             model=model,
             index=f"INDEX_KIND_{index.upper()}",
             durability=f"DURABILITY_{durability.upper()}",
+            metric=metric,
         )
         return answers.collection(self._call(self._collections.CreateCollection, request))
 
@@ -97,11 +107,12 @@ class CollectionsClient:
         on_conflict: types.OnConflict | str = types.OnConflict.FAIL,
         space: str = "",
         tenant: str = "",
-    ) -> Iterator[types.Ingested]:
+    ) -> Generator[types.Ingested, None, None]:
         """Keeps batches of (offset, items) as the server takes them; see `Service.ingest`.
 
-        It lasts as long as the batches do, and has no timeout. After an error, call it again with
-        the same `stream_id` and the batches from the last offset that was answered.
+        It lasts as long as the batches do, and has no timeout; `close` ends it before. After an
+        error, call it again with the same `stream_id` and the batches from the last offset that
+        was answered.
         """
 
         def sent() -> Iterator[cpb.IngestRequest]:
@@ -118,7 +129,7 @@ class CollectionsClient:
                 )
 
         told = stream(self._collections.Ingest, sent(), address=self.address)
-        return map(answers.ingested, told)
+        return _each(told, answers.ingested)
 
     def get_items(
         self,
@@ -209,8 +220,10 @@ class CollectionsClient:
         self,
         collection: str,
         searches: Iterable[tuple[int, Sequence[Asked], types.SearchWords]],
-    ) -> Iterator[tuple[int, types.Found | types.Failed]]:
+    ) -> Generator[tuple[int, types.Found | types.Failed], None, None]:
         """Sends searches of (number, queries, options); gives each answer as it is ready.
+
+        `close` ends it before the searches do.
 
         Yields:
             The number of a search and what came of it, in any order.
@@ -222,7 +235,7 @@ class CollectionsClient:
                 yield cpb.SearchStreamRequest(id=number, search=request)
 
         told = stream(self._collections.SearchStream, sent(), address=self.address)
-        return map(answers.answered, told)
+        return _each(told, answers.answered)
 
     def explain(
         self,
@@ -235,3 +248,9 @@ class CollectionsClient:
         search = search_request(collection, queries, how)
         request = message(cpb.ExplainRequest, search=search, id=item_id)
         return answers.explanation(self._call(self._collections.Explain, request))
+
+
+def _each(told: Generator[Any, None, None], read: Callable[[Any], T]) -> Generator[T, None, None]:
+    """What is read of each answer; the call ends when it is closed."""
+    with closing(told):
+        yield from map(read, told)

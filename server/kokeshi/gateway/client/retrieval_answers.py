@@ -29,10 +29,12 @@ def diagnosed(told: rpb.DiagnoseResponse) -> records.Diagnosed:
                     np.array(curve.x),
                     np.array(curve.y),
                     curve.kind,
+                    tuple(curve.names),
                 )
                 for curve in each.curves
             ],
-            dict(each.flagged),
+            # an older server tells no order
+            {key: each.flagged[key] for key in each.flagged_order or each.flagged},
             tuple(each.advice),
             each.refused,
         )

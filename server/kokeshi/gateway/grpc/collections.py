@@ -31,6 +31,7 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
             request.model,
             index=unpack.word(cpb.IndexKind, request.index, "index", "auto"),
             durability=unpack.word(cpb.Durability, request.durability, "durability", "fsync"),
+            metric=request.metric,
         )
         return pack_collections.collection(info)
 

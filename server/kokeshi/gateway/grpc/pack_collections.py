@@ -33,6 +33,7 @@ def collection(info: types.CollectionInfo) -> cpb.Collection:
         build_progress=info.build_progress,
         quarantine=info.quarantine,
         tenants=info.tenants,
+        curvature=info.curvature,
     )
 
 

@@ -25,7 +25,7 @@ M = TypeVar("M", bound=Message)
 
 def json_text(value: Mapping[str, Any]) -> str:
     """A JSON object as text."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS).decode()
 
 
 def plugins(known: Sequence[PluginInfo]) -> rpb.ListRetrieversResponse:
@@ -50,8 +50,10 @@ def _plugin(info: PluginInfo) -> rpb.RetrieverInfo:
 def fitted(info: Fitted) -> rpb.FittedRetriever:
     """A fitted model."""
     told = asdict(info)
-    settings = told.pop("settings")
-    return rpb.FittedRetriever(**told, settings_json=json_text(settings))
+    settings, figures = told.pop("settings"), told.pop("figures")
+    return rpb.FittedRetriever(
+        **told, settings_json=json_text(settings), figures_json=json_text(figures)
+    )
 
 
 def answered(answer: Answered) -> rpb.AskRetrieverResponse:
@@ -105,10 +107,12 @@ def _measured(result: Measured) -> rpb.DiagnosticResult:
                 x=each.x.tolist(),
                 y=each.y.tolist(),
                 kind=each.kind,
+                names=each.names,
             )
             for each in result.curves
         ],
         flagged=result.flagged,
+        flagged_order=result.flagged_order,
         advice=result.advice,
         refused=result.refused,
     )

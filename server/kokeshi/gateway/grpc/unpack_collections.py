@@ -7,6 +7,7 @@ import orjson
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.grpc.unpack import choice, one_input, optional
 from kokeshi.gateway.ingest import Batch
+from kokeshi.gateway.integers import exactly, is_rounded
 from kokeshi.service.types import (
     Example,
     Examples,
@@ -39,6 +40,8 @@ def batch(message: cpb.AddItemsRequest) -> Batch:
 
 def _new_item(message: cpb.NewItem, place: str) -> NewItem:
     metadata = _object(message.metadata_json, f"{place}.metadata_json")
+    if is_rounded(metadata):
+        metadata = exactly(message.metadata_json)
     return NewItem(message.id, one_input(message.input, f"{place}.input"), metadata or {})
 
 

@@ -20,7 +20,8 @@ from kokeshi.gateway.http.body import (
     wrong_type,
 )
 from kokeshi.gateway.http.checking import O, checked, shown
-from kokeshi.gateway.http.json_inputs import inputs, new_items, one_input
+from kokeshi.gateway.http.json_inputs import inputs, new_items, one_input, with_metadata
+from kokeshi.gateway.integers import exactly, is_rounded
 from kokeshi.service.types import Image, Input, NewItem, Text
 
 IMAGE: Final = "image"
@@ -83,8 +84,12 @@ async def ask_json(request: Request, body: type[O]) -> O:
     return (await ask_sized(request, body))[0]
 
 
-async def ask_sized(request: Request, body: type[O]) -> tuple[O, int]:
-    """A JSON body, and how many bytes it had.
+async def ask_sized(
+    request: Request,
+    body: type[O],
+    metadata: Callable[[O], Iterable[Any]] = lambda _: (),
+) -> tuple[O, int]:
+    """A JSON body, and how many bytes it had; `metadata` is that of its items.
 
     Raises:
         InvalidRequestError: see `ask`.
@@ -95,7 +100,7 @@ async def ask_sized(request: Request, body: type[O]) -> tuple[O, int]:
         names = ", ".join(map(repr, request.query_params))
         raise InvalidRequestError(f"with a JSON body, options are its fields, not a query: {names}")
     data = await read(request)
-    return await aside(len(data), lambda: checked(body, parse_json(data))), len(data)
+    return await aside(len(data), lambda: with_metadata(body, data, metadata)), len(data)
 
 
 async def read_parts(request: Request) -> list[Part]:
@@ -169,7 +174,11 @@ async def ask_items(request: Request) -> tuple[collection_bodies.AddItemsOptions
         InvalidRequestError: see `ask`; also when ids or metadata do not match the inputs.
     """
     if media_type(request) == JSON:
-        asked, size_bytes = await ask_sized(request, collection_bodies.AddItemsRequest)
+        asked, size_bytes = await ask_sized(
+            request,
+            collection_bodies.AddItemsRequest,
+            lambda asked: (item.metadata for item in asked.items),
+        )
         return asked, await aside(size_bytes, lambda: new_items(asked.items))
     parts = await read_parts(request)
     taken, rest = _sorted(parts, _is_input)
@@ -189,6 +198,8 @@ async def ask_items(request: Request) -> tuple[collection_bodies.AddItemsOptions
 
 def _metadata(text: str) -> dict[str, Any]:
     metadata = parse_json(text.encode(), "the metadata")
+    if is_rounded(metadata):
+        metadata = exactly(text)
     if not isinstance(metadata, dict):
         raise InvalidRequestError(f"metadata is a JSON object, not {shown(metadata)}")
     return metadata

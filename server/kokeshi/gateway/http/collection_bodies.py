@@ -26,6 +26,9 @@ _Index = Annotated[
         {"type": "string", "enum": ["auto", "flat", "codes", "hnsw", "ivf", "panorama", "gpu"]}
     ),
 ]
+_Metric = Annotated[
+    str, WithJsonSchema({"type": "string", "enum": ["", "cosine", "ip", "l2", "hyperbolic"]})
+]
 _Durability = Annotated[str, WithJsonSchema({"type": "string", "enum": ["fsync", "os"]})]
 
 
@@ -39,6 +42,9 @@ class CreateCollectionRequest(Body):
     model: str = Field(description="whose embedding space the collection takes")
     index: _Index = Field("auto", description="auto: by size, dimensions and metric")
     durability: _Durability = Field("fsync", description="when a write is acknowledged")
+    metric: _Metric = Field(
+        "", description="empty: as the model's card says; cosine, ip and l2 stand for one another"
+    )
 
 
 class NewItemBody(Body):

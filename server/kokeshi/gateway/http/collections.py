@@ -28,7 +28,11 @@ async def create_collection(request: Request) -> Response:
     asked = await ask_json(request, collection_bodies.CreateCollectionRequest)
     current().model = asked.model
     info = await service_of(request).create_collection(
-        asked.name, asked.model, index=asked.index, durability=asked.durability
+        asked.name,
+        asked.model,
+        index=asked.index,
+        durability=asked.durability,
+        metric=asked.metric,
     )
     return respond(answers.Collection.model_validate(info), 201)
 

@@ -2,13 +2,16 @@
 
 import sys
 from base64 import b64decode
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 import numpy as np
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.http import collection_bodies, requests
+from kokeshi.gateway.http.body import parse_json
+from kokeshi.gateway.http.checking import O, checked
+from kokeshi.gateway.integers import exactly, is_rounded
 from kokeshi.gateway.tensors import tensor
 from kokeshi.images import Limits, from_base64
 from kokeshi.service.types import Audio, Image, Input, NewItem, Tensor, Text
@@ -79,6 +82,23 @@ def _decoded(text: str) -> bytes:
         return b64decode(text, validate=True)
     except ValueError as error:
         raise InvalidRequestError("the data is not valid base64") from error
+
+
+def with_metadata(body: type[O], data: bytes, metadata: Callable[[O], Iterable[Any]]) -> O:
+    """A body of items; integers of their metadata that are too long come as they are.
+
+    Args:
+        body: what is read.
+        data: JSON.
+        metadata: of the items of a body.
+
+    Raises:
+        InvalidRequestError: it cannot be read.
+    """
+    found = checked(body, parse_json(data))
+    if not any(map(is_rounded, metadata(found))):
+        return found
+    return checked(body, exactly(data))
 
 
 def new_items(bodies: Iterable[collection_bodies.NewItemBody]) -> list[NewItem]:

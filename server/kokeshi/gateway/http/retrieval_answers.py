@@ -41,6 +41,7 @@ class FittedRetriever(Answer):
     seed: int
     digest: str
     size_bytes: int
+    figures: dict[str, Any]
 
 
 class ListFittedResponse(Answer):
@@ -72,6 +73,7 @@ class Curve(Answer):
     x: Floats
     y: Floats
     kind: str
+    names: list[str]
 
 
 class Interval(Answer):
@@ -89,6 +91,7 @@ class DiagnosticResult(Answer):
     intervals: dict[str, Interval]
     curves: list[Curve]
     flagged: dict[str, str]
+    flagged_order: list[str]
     advice: list[str]
     refused: str
 

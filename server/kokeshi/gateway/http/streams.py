@@ -13,12 +13,11 @@ from kokeshi.gateway.http.body import (
     NDJSON,
     lines,
     media_type,
-    parse_json,
     service_of,
     wrong_type,
 )
 from kokeshi.gateway.http.checking import checked
-from kokeshi.gateway.http.json_inputs import new_item
+from kokeshi.gateway.http.json_inputs import new_item, with_metadata
 from kokeshi.gateway.http.lines import LinesResponse
 from kokeshi.gateway.http.openapi import lines_body
 from kokeshi.gateway.ingest import Batch, add_batches
@@ -77,7 +76,8 @@ async def _gathered(request: Request) -> AsyncIterator[list[NewItem]]:
 
 def _item(line: bytes, number: int) -> NewItem:
     try:
-        return new_item(checked(collection_bodies.NewItemBody, parse_json(line)), "item")
+        body = with_metadata(collection_bodies.NewItemBody, line, lambda item: [item.metadata])
+        return new_item(body, "item")
     except InvalidRequestError as error:
         error.args = (f"line {number}: {error}",)
         raise
@@ -118,11 +118,15 @@ async def _ingested_batches(request: Request) -> AsyncIterator[IngestBatch]:
     async for line in lines(request):
         number += 1
         try:
-            batch = checked(collection_bodies.IngestBatchBody, parse_json(line))
+            batch = with_metadata(collection_bodies.IngestBatchBody, line, _metadata)
         except InvalidRequestError as error:
             error.args = (f"line {number}: {error}",)
             raise
         yield IngestBatch(batch.offset, [_item_or_error(item) for item in batch.items])
+
+
+def _metadata(batch: collection_bodies.IngestBatchBody) -> list[Any]:
+    return [item.get("metadata") for item in batch.items if isinstance(item, dict)]
 
 
 def _item_or_error(body: Any) -> NewItem | Unreadable:  # noqa: ANN401 - any JSON value

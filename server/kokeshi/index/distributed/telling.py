@@ -27,6 +27,7 @@ def info_of(spec: CollectionSpec, kind: str, count: int, seq: int) -> Collection
         memory_bytes=0,
         cached_seq=None,
         quarantine=None,
+        tenants=min(1, count),
     )
 
 

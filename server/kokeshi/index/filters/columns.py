@@ -93,9 +93,14 @@ class Columns:
         recent = {tenant for _, tenant, _, _ in self.recent}
         return frozenset(recent).union(*(table.tenants for table in self.settled))
 
-    def tenants(self) -> frozenset[str]:
-        """Whose the rows are."""
-        return self._tenants
+    def tenants(self, among: Mask | None = None) -> frozenset[str]:
+        """Whose the rows are, or some of them: (n,) bool."""
+        if among is None:
+            return self._tenants
+        ends = np.cumsum([len(table) for table in self.tables])
+        masks = np.split(among, ends[:-1])
+        parts = zip(self.tables, masks, strict=True) if len(ends) else ()
+        return frozenset().union(*(table.tenants_among(mask) for table, mask in parts))
 
     def mask(self, asked: Filter) -> Mask:
         """Rows (n,) that fit a filter, which `check` has passed."""

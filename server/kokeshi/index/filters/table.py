@@ -49,6 +49,14 @@ class Table:
         """Whose the rows are."""
         return frozenset(text.decode() for text in self.fields[TENANT].vocabulary.texts())
 
+    def tenants_among(self, rows: Mask) -> frozenset[str]:
+        """Whose some of the rows, (size,) bool, are."""
+        if len(self.tenants) == 1:
+            return self.tenants if rows.any() else frozenset()
+        chosen = self.fields[TENANT].part(rows)
+        texts = [] if chosen is None else chosen.vocabulary.texts()
+        return frozenset(text.decode() for text in texts)
+
     def tenant_mask(self, tenant: str) -> Mask | None:
         """Rows (size,) of a tenant; None: all are."""
         if self.tenants <= {tenant}:

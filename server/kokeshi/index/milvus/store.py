@@ -110,6 +110,7 @@ class MilvusStore:
             snapshots=False,
             atomic=False,
             tenants=False,
+            prefixes=False,
             counts_writes=False,
         )
 

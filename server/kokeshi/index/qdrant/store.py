@@ -117,6 +117,7 @@ class QdrantStore:
             exact=True,
             snapshots=False,
             atomic=False,
+            prefixes=False,
             counts_writes=False,
         )
 

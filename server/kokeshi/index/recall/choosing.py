@@ -27,7 +27,7 @@ class Choice:
             the budget; "likely": the recall does but samples are few, and this is one step
             deeper; "exact": nothing cheaper is known to do; "deepest": neither, and the store
             cannot compare every row; "over_budget": nothing is fast enough, this is the fastest;
-            "unknown": nothing was measured yet.
+            "unknown": nothing that would do was measured yet, nor what the store does by itself.
     """
 
     params: SearchParams
@@ -103,6 +103,9 @@ def by_budget(points: Sequence[Point], budget_s: float) -> Pick:
     if not timed:
         return Pick(DEFAULT, None, None, "unknown")
     fitting = [point for point in timed if point.tail_s is not None and point.tail_s <= budget_s]
+    if not fitting and all(point.setting != DEFAULT for point in timed):
+        # somebody compared every row, say: what the store would do may be a thousand times faster
+        return Pick(DEFAULT, None, None, "unknown")
     if not fitting:
         return _pick(min(timed, key=lambda point: point.tail_s or 0.0), "over_budget")
     return _pick(max(fitting, key=_least), "measured")

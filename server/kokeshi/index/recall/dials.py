@@ -6,6 +6,7 @@ from typing import Final
 
 from kokeshi.index.asked import SearchParams
 from kokeshi.index.capabilities import Capabilities
+from kokeshi.index.checks import MAX_SHORTLIST
 from kokeshi.index.found import Found
 from kokeshi.index.info import CollectionInfo
 from kokeshi.index.items import NO_TENANT
@@ -176,5 +177,5 @@ def _funnels(info: CollectionInfo, want: Want) -> Iterator[Setting]:
     for first in prefixes[-PREFIXES:]:
         for times in SHORTLISTS_PER_K:
             rows = max(LEAST_SHORTLIST, times * want.k)
-            if rows <= MOST_SHORTLIST * info.count:
+            if rows <= min(MOST_SHORTLIST * info.count, MAX_SHORTLIST):
                 yield Setting(first, rows)

@@ -40,15 +40,30 @@ class CollectionCalls:
         return self._collections.ground.collection_limits
 
     async def create_collection(
-        self, name: str, model: str, *, index: str = "auto", durability: str = "fsync"
+        self,
+        name: str,
+        model: str,
+        *,
+        index: str = "auto",
+        durability: str = "fsync",
+        metric: str = "",
     ) -> CollectionInfo:
         """Makes an empty collection in the embedding space of a model.
 
+        Args:
+            name: of the collection.
+            model: whose space it takes.
+            index: how it is searched.
+            durability: when a write is acknowledged.
+            metric: how vectors are compared, as they were given; "" as the model's card says. In a
+                space of "cosine", "ip" or "l2" any of the three.
+
         Raises:
             AlreadyExistsError: the name is taken.
+            InvalidRequestError: the space has no such metric.
         """
         return await self._collections.naming.create(
-            name, model, index_kind=index, durability=durability
+            name, model, index_kind=index, durability=durability, metric=metric
         )
 
     async def list_collections(self) -> Sequence[CollectionInfo]:

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from kokeshi import index
 from kokeshi.errors import InvalidRequestError, UnimplementedError
+from kokeshi.index.checks import MAX_SHORTLIST
+from kokeshi.service.classify import check_k
 from kokeshi.service.search_types import SearchMode, SearchOptions
 
 
@@ -40,6 +42,7 @@ def check_dials(asked: SearchOptions) -> None:
         raise InvalidRequestError(
             f"a shortlist is of mode {SearchMode.TWO_STAGE}, not {asked.mode}"
         )
+    check_k("shortlist", asked.shortlist, 1, MAX_SHORTLIST)
     if asked.recall_target is None and asked.budget_ms is None:
         return
     given = [name for name in ("shortlist", "breadth") if getattr(asked, name) is not None]
@@ -55,6 +58,13 @@ def check_dials(asked: SearchOptions) -> None:
         )
     if asked.budget_ms is not None and not 0 < asked.budget_ms < float("inf"):
         raise InvalidRequestError(f"budget_ms is above 0, not {asked.budget_ms}")
+
+
+def is_open(asked: SearchOptions) -> bool:
+    """Whether a search leaves its shortlist to whoever knows, and wants k hits and no more."""
+    is_deeper = bool(asked.group_by) or asked.collapse is not None
+    is_chosen = asked.dimension is not None or asked.shortlist is not None
+    return asked.mode is SearchMode.TWO_STAGE and not is_deeper and not is_chosen
 
 
 def turned(

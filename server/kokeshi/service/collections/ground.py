@@ -35,6 +35,13 @@ class Crossing(Protocol):
         """
 
 
+class Planning(Protocol):
+    """Knows which shortlist was measured to do for a collection."""
+
+    def shortlist(self, info: index.CollectionInfo, k: int, tenant: str) -> index.Shortlist | None:
+        """For k neighbours among a tenant's items; None: nothing was measured."""
+
+
 class Ground:
     """Store, models and aliases.
 
@@ -60,6 +67,7 @@ class Ground:
         self.notes = notes
         self.collection_limits = collection_limits
         self.crossing: Crossing | None = None  # of whoever keeps rotations and maps
+        self.planning: Planning | None = None  # of whoever keeps fits
         self._threads = ThreadPoolExecutor(
             collection_limits.store_threads, thread_name_prefix="store"
         )
@@ -118,6 +126,7 @@ class Ground:
             build_progress=info.progress,
             quarantine=info.quarantine or "",
             tenants=info.tenants,
+            curvature=info.spec.curvature if info.spec.metric == "hyperbolic" else None,
         )
 
     async def recount(self, name: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Final
 
 from kokeshi import index
@@ -21,8 +20,10 @@ from kokeshi.service.collection_types import (
     IngestOptions,
     ItemError,
     NewItem,
+    OnConflict,
     Unreadable,
 )
+from kokeshi.service.collections.batch import Work, are_those, refuse_bad
 from kokeshi.service.collections.ground import Ground, given_vector
 from kokeshi.service.collections.keeping import Keeping
 
@@ -30,34 +31,6 @@ from kokeshi.service.collections.keeping import Keeping
 # ends the stream, so that the client comes back with the batch.
 REFUSALS: Final = (InvalidRequestError, AlreadyExistsError, SpaceMismatchError)
 MAX_STREAM_ID_CHARACTERS: Final = 64  # a request id is longer by the batch's place
-
-
-@dataclass
-class _Work:
-    """A batch on its way.
-
-    Attributes:
-        rows: what can be stored, by position in the batch.
-        errors: of the others.
-        is_embedded: some vectors were made here, and may differ in a last bit the next time.
-    """
-
-    offset: int
-    rows: dict[int, index.Item] = field(default_factory=dict)
-    errors: dict[int, ItemError] = field(default_factory=dict)
-    is_embedded: bool = False
-    sequence: int = 0
-    count: int = 0
-
-    def refuse(self, position: int, item_id: str, error: KokeshiError) -> None:
-        """Leaves an item out."""
-        self.rows.pop(position, None)
-        self.errors[position] = ItemError(position, item_id, error.code, str(error))
-
-    def answer(self) -> Ingested:
-        """What the client hears."""
-        errors = [self.errors[position] for position in sorted(self.errors)]
-        return Ingested(self.offset, self.sequence, self.count, errors)
 
 
 class Ingesting:
@@ -73,7 +46,7 @@ class Ingesting:
         """See `Service.ingest`."""
         _check(options)
         spec = (await self._ground.info(name)).spec
-        queue: asyncio.Queue[asyncio.Task[_Work] | None] = asyncio.Queue()
+        queue: asyncio.Queue[asyncio.Task[Work] | None] = asyncio.Queue()
         places = asyncio.Semaphore(self._ground.collection_limits.max_ingest_batches)
         reader = asyncio.create_task(self._read(spec, batches, options, queue, places))
         try:
@@ -93,7 +66,7 @@ class Ingesting:
         spec: index.CollectionSpec,
         batches: AsyncIterator[IngestBatch],
         options: IngestOptions,
-        queue: "asyncio.Queue[asyncio.Task[_Work] | None]",
+        queue: "asyncio.Queue[asyncio.Task[Work] | None]",
         places: asyncio.Semaphore,
     ) -> None:
         """Starts to embed batches as they come, no more at once than there are places."""
@@ -113,11 +86,11 @@ class Ingesting:
 
     async def _prepare(
         self, spec: index.CollectionSpec, batch: IngestBatch, options: IngestOptions
-    ) -> _Work:
+    ) -> Work:
         most = self._ground.limits.max_inputs
         if not 1 <= len(batch.items) <= most:
             raise InvalidRequestError(f"a batch has 1 to {most} items, not {len(batch.items)}")
-        work = _Work(batch.offset)
+        work = Work(batch.offset)
         items: dict[int, NewItem] = {}
         for position, item in enumerate(batch.items):
             if isinstance(item, Unreadable):
@@ -136,7 +109,7 @@ class Ingesting:
         spec: index.CollectionSpec,
         items: dict[int, NewItem],
         options: IngestOptions,
-        work: _Work,
+        work: Work,
     ) -> None:
         inputs = [item.input for item in items.values()]
         found = await self._ground.vectors(spec, spec.model, inputs, options.space, None)
@@ -149,7 +122,7 @@ class Ingesting:
         spec: index.CollectionSpec,
         items: dict[int, NewItem],
         options: IngestOptions,
-        work: _Work,
+        work: Work,
     ) -> None:
         """Embeds items one by one, side by side: the engine batches those that are left."""
 
@@ -157,100 +130,111 @@ class Ingesting:
             try:
                 await self._embed(spec, {position: item}, options, work)
             except REFUSALS as error:
-                work.refuse(position, item.id, error)
+                work.refuse(position, error, item.id)
 
         async with asyncio.TaskGroup() as group:
             for position, item in items.items():
                 group.create_task(one(position, item))
 
-    async def _store(self, spec: index.CollectionSpec, work: _Work, options: IngestOptions) -> None:
-        if not work.rows:
-            return
+    async def _store(self, spec: index.CollectionSpec, work: Work, options: IngestOptions) -> None:
         positions = list(work.rows)
+        if not positions:
+            return
         try:
-            await self._write(spec, work, positions, options, str(work.offset))
+            await self._write(spec, work, positions, options)
         except InvalidRequestError as error:
-            if not _refuse_bad(spec, work):
-                await self._settle(spec, work, error, options)
-            elif work.rows:
-                await self._store_some(spec, work, list(work.rows), options, f"{work.offset}.good")
-        except AlreadyExistsError:
-            await self._halves(spec, work, positions, options, str(work.offset))
+            if refuse_bad(spec, work):
+                await self._store_some(spec, work, list(work.rows), options)
+            else:
+                await self._settle(spec, work, positions, options, error)
+        except AlreadyExistsError as error:
+            await self._apart(spec, work, positions, options, error)
 
     async def _store_some(
         self,
         spec: index.CollectionSpec,
-        work: _Work,
+        work: Work,
         positions: Sequence[int],
         options: IngestOptions,
-        place: str,
     ) -> None:
         """Stores what is new of some items; halves them where one exists."""
+        if not positions:
+            return
         try:
-            await self._write(spec, work, positions, options, place)
+            await self._write(spec, work, positions, options)
+        except InvalidRequestError as error:
+            await self._settle(spec, work, positions, options, error)
         except AlreadyExistsError as error:
-            if len(positions) == 1:
-                work.refuse(positions[0], work.rows[positions[0]].id, error)
-            else:
-                await self._halves(spec, work, positions, options, place)
-
-    async def _halves(
-        self,
-        spec: index.CollectionSpec,
-        work: _Work,
-        positions: Sequence[int],
-        options: IngestOptions,
-        place: str,
-    ) -> None:
-        middle = (len(positions) + 1) // 2
-        for half, part in (("l", positions[:middle]), ("r", positions[middle:])):
-            if part:
-                await self._store_some(spec, work, part, options, f"{place}{half}")
+            await self._apart(spec, work, positions, options, error)
 
     async def _write(
         self,
         spec: index.CollectionSpec,
-        work: _Work,
+        work: Work,
         positions: Sequence[int],
         options: IngestOptions,
-        place: str,
     ) -> None:
         written = await self._keeping.store(
             spec,
             [work.rows[position] for position in positions],
             on_conflict=options.on_conflict,
-            request_id=f"{options.stream_id}.{place}" if options.stream_id else "",
+            request_id=f"{options.stream_id}.{work.place}" if options.stream_id else "",
             tenant=options.tenant,
         )
-        work.count += written.count
-        work.sequence = max(work.sequence, written.sequence)
+        work.stored(written.count, written.sequence)
 
     async def _settle(
         self,
         spec: index.CollectionSpec,
-        work: _Work,
-        error: InvalidRequestError,
+        work: Work,
+        positions: Sequence[int],
         options: IngestOptions,
+        error: InvalidRequestError,
     ) -> None:
-        """A whole batch was refused: it is there already, or all of it is wrong.
+        """Items whose place in the stream was taken: by them, by some of them, or by others."""
+        there = await self._there(spec, work, positions, options)
+        if work.is_embedded and are_those(there, [work.rows[each] for each in positions]):
+            work.stored(len(there), max(item.seq for item in there))
+        elif there and len(positions) == 1 and options.on_conflict is OnConflict.FAIL:
+            work.refuse(positions[0], AlreadyExistsError(f"item {there[0].id!r} exists"))
+        else:
+            await self._apart(spec, work, positions, options, error)
 
-        Vectors that are embedded again may differ in a last bit, and the store then takes the batch
-        for another one under the same request id.
-        """
-        if options.stream_id and work.is_embedded:
-            ids = [row.id for row in work.rows.values()]
+    async def _there(
+        self,
+        spec: index.CollectionSpec,
+        work: Work,
+        positions: Sequence[int],
+        options: IngestOptions,
+    ) -> Sequence[index.Item]:
+        """What is stored under the ids of some items; empty where one is not."""
+        ids = [work.rows[position].id for position in positions]
+        if options.stream_id:
             with suppress(NotFoundError):
-                there = await self._ground.call(
-                    lambda: self._ground.store.get(spec.name, ids, tenant=options.tenant)
+                return await self._ground.call(
+                    lambda: self._ground.store.get(
+                        spec.name, ids, with_vectors=True, tenant=options.tenant
+                    )
                 )
-                rows = list(work.rows.values())
-                if all(
-                    item.metadata == row.metadata for item, row in zip(there, rows, strict=True)
-                ):
-                    work.count, work.sequence = len(there), max(item.seq for item in there)
-                    return
-        for position, row in list(work.rows.items()):
-            work.refuse(position, row.id, error)
+        return []
+
+    async def _apart(
+        self,
+        spec: index.CollectionSpec,
+        work: Work,
+        positions: Sequence[int],
+        options: IngestOptions,
+        error: KokeshiError,
+    ) -> None:
+        """Stores items by halves, where that can help; else refuses them."""
+        is_parted = options.on_conflict is OnConflict.FAIL and len(positions) > 1
+        if not is_parted or (isinstance(error, InvalidRequestError) and not options.stream_id):
+            for position in positions:
+                work.refuse(position, error)
+            return
+        middle = (len(positions) + 1) // 2
+        for half in (positions[:middle], positions[middle:]):
+            await self._store_some(spec, work, half, options)
 
 
 def _check(options: IngestOptions) -> None:
@@ -264,29 +248,11 @@ def _check(options: IngestOptions) -> None:
         )
 
 
-def _refuse_bad(spec: index.CollectionSpec, work: _Work) -> bool:
-    """Leaves out every item that can never be stored; false where there is none."""
-    seen: set[str] = set()
-    is_any = False
-    for position, row in list(work.rows.items()):
-        try:
-            checks.check_ids([row.id])
-            checks.encode_metadata(row.id, row.metadata)
-            checks.stack_vectors(spec, [row])
-            if row.id in seen:
-                raise InvalidRequestError(f"id {row.id!r} comes twice in one batch")
-            seen.add(row.id)
-        except InvalidRequestError as error:
-            is_any = True
-            work.refuse(position, row.id, error)
-    return is_any
-
-
 async def _finished(
-    reader: "asyncio.Task[None]", queue: "asyncio.Queue[asyncio.Task[_Work] | None]"
+    reader: "asyncio.Task[None]", queue: "asyncio.Queue[asyncio.Task[Work] | None]"
 ) -> None:
     """Gives up what is under way."""
-    tasks: list[asyncio.Task[_Work]] = []
+    tasks: list[asyncio.Task[Work]] = []
     while not queue.empty():
         task = queue.get_nowait()
         if task is not None:

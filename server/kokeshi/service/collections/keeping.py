@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from kokeshi import index, metrics
 from kokeshi.errors import InvalidRequestError
+from kokeshi.index.checks import MAX_PAGE_ROWS
 from kokeshi.index.filters import Filter, filter_of
 from kokeshi.service.classify import check_k
 from kokeshi.service.collection_types import (
@@ -16,6 +17,7 @@ from kokeshi.service.collection_types import (
     Tenant,
     Written,
 )
+from kokeshi.service.collections import pages
 from kokeshi.service.collections.ground import Ground
 
 PAGE_ITEMS: Final = 100
@@ -109,20 +111,24 @@ class Keeping:
         tenant: str,
     ) -> ItemPage:
         """See `Service.list_items`."""
-        limit = check_k("page_size", page_size or None, PAGE_ITEMS, self._ground.limits.max_k)
+        most = min(self._ground.limits.max_k, MAX_PAGE_ROWS)
+        limit = check_k("page_size", page_size or None, PAGE_ITEMS, most)
         wanted = wanted_of(filter)
-        known = (await self._ground.info(name)).spec.name
+        spec = (await self._ground.info(name)).spec
+        listing = pages.listing(spec, tenant, filter)
+        cursor = pages.cursor_of(page_token, listing) if page_token else None
         page = await self._ground.call(
             lambda: self._ground.store.scroll(
-                known,
-                cursor=page_token or None,
+                spec.name,
+                cursor=cursor,
                 limit=limit,
                 with_vectors=with_vectors,
                 filter=wanted,
                 tenant=tenant,
             )
         )
-        return ItemPage([_stored(item) for item in page.items], page.cursor or "")
+        token = pages.token_of(page.cursor, listing) if page.cursor else ""
+        return ItemPage([_stored(item) for item in page.items], token)
 
     async def count(self, name: str, *, filter: Mapping[str, Any] | None, tenant: str) -> int:
         """See `Service.count_items`."""
@@ -154,6 +160,8 @@ class Keeping:
         """See `Service.delete_items`."""
         if ids and filter is not None:
             raise InvalidRequestError("expected ids or a filter to delete by, got both")
+        if not ids and filter is None:
+            raise InvalidRequestError("expected ids or a filter to delete by, got neither")
         wanted = wanted_of(filter)
         known = (await self._ground.info(name)).spec.name
         receipt = await self._ground.call(

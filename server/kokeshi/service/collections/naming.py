@@ -1,10 +1,11 @@
 """Making, listing and naming collections."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from kokeshi import index, metrics
 from kokeshi.card import Card
-from kokeshi.contract import Task
+from kokeshi.contract import Output, Task
 from kokeshi.errors import (
     AlreadyExistsError,
     InvalidRequestError,
@@ -18,6 +19,8 @@ from kokeshi.service.run import IMAGE, TEXT
 
 Aliases = Sequence[Alias]
 
+FLAT: Final = ("cosine", "ip", "l2")  # all are made of inner products, so a space of one has all
+
 
 class Naming:
     """The calls about collections themselves."""
@@ -26,7 +29,7 @@ class Naming:
         self._ground = ground
 
     async def create(
-        self, name: str, model: str, *, index_kind: str, durability: str
+        self, name: str, model: str, *, index_kind: str, durability: str, metric: str
     ) -> CollectionInfo:
         """See `Service.create_collection`."""
         card = self._embedder(model)
@@ -37,7 +40,8 @@ class Naming:
             dim=output.shape[-1],
             model=model,
             dimensions=output.dimensions,
-            metric=output.metric,
+            metric=metric_of(model, output, metric),  # type: ignore[arg-type]  # one of its words
+            curvature=output.curvature,
             index=index_kind,  # type: ignore[arg-type]  # the store checks the word
             durability=durability,  # type: ignore[arg-type]  # as above
         )
@@ -118,3 +122,21 @@ class Naming:
         if self._ground.notes is None:
             raise UnimplementedError("this server keeps no aliases")
         return self._ground.notes
+
+
+def metric_of(model: str, output: Output, asked: str) -> str:
+    """How a collection compares vectors of a model's space.
+
+    A hyperbolic distance between vectors that were trained for another means nothing, nor does
+    another between points of a ball.
+
+    Raises:
+        InvalidRequestError: the space has no such metric.
+    """
+    allowed = FLAT if output.metric in FLAT else (output.metric,)
+    if not asked or asked in allowed:
+        return asked or output.metric
+    raise InvalidRequestError(
+        f"metric must be {', '.join(allowed[:-1])}{' or ' * (len(allowed) > 1)}{allowed[-1]} "
+        f"in the space of model {model!r}, got {asked!r}"
+    )

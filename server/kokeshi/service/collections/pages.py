@@ -1,14 +1,14 @@
-"""Pages of a search: a token says what the last hit was, and nothing is kept between them.
+"""Pages of a search or of a listing: a token says where one ended, and nothing is kept between.
 
-The next page is a deeper search of which all up to that hit is left out. So a page may come late
-in a list of at most `max_k` hits: what lies past them has no page.
+The next page of a search is a deeper one of which all up to that hit is left out. So a page may
+come late in a list of at most `max_k` hits: what lies past them has no page.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import orjson
 
@@ -52,15 +52,7 @@ class Place:
         Raises:
             InvalidRequestError: it is no token, or that of another search.
         """
-        try:
-            score, item_id, served, sequence, known = orjson.loads(
-                urlsafe_b64decode(token[:MAX_TOKEN_CHARACTERS].encode())
-            )
-            place = cls(float(score), str(item_id), int(served), int(sequence), str(known))
-        except (ValueError, TypeError) as error:
-            raise InvalidRequestError(
-                f"expected the page token of an earlier answer, got {token!r:.40}"
-            ) from error
+        place = cls(*_read(token, (float, str, int, int, str)))
         if place.search != search or place.served < 1:
             raise InvalidRequestError("the page token is that of another search")
         return place
@@ -85,5 +77,46 @@ def fingerprint(collection: str, asked: SearchOptions) -> str:
         for name in SearchOptions.__dataclass_fields__
         if name not in FREE
     }
-    data = orjson.dumps([collection, fixed], option=orjson.OPT_SORT_KEYS)
+    return _digest(collection, fixed)
+
+
+def listing(spec: index.CollectionSpec, tenant: str, wanted: Mapping[str, Any] | None) -> str:
+    """Fingerprint of a listing: of all that decides which items it goes through."""
+    return _digest(spec.name, spec.space, tenant, wanted)
+
+
+def token_of(cursor: str, listing: str) -> str:
+    """For the client: a cursor of the store, good for one listing."""
+    return urlsafe_b64encode(orjson.dumps((cursor, listing))).decode()
+
+
+def cursor_of(token: str, listing: str) -> str:
+    """The cursor that a token holds.
+
+    Raises:
+        InvalidRequestError: it is no token, or that of another listing.
+    """
+    cursor, known = _read(token, (str, str))
+    if known != listing:
+        raise InvalidRequestError("the page token is that of another listing")
+    return cursor
+
+
+def _digest(*parts: object) -> str:
+    data = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
     return blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def _read(token: str, kinds: Sequence[type]) -> list[Any]:
+    """The values of a token.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    try:
+        told = orjson.loads(urlsafe_b64decode(token[:MAX_TOKEN_CHARACTERS].encode()))
+        return [kind(value) for kind, value in zip(kinds, told, strict=True)]
+    except (ValueError, TypeError) as error:
+        raise InvalidRequestError(
+            f"expected the page token of an earlier answer, got {token!r:.40}"
+        ) from error

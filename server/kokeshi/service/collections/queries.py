@@ -133,8 +133,12 @@ def recommended(
     """The query of examples, (dim,) float32; see `Examples`.
 
     Raises:
-        InvalidRequestError: a vector is not of the full length, or they cancel each other.
+        InvalidRequestError: a vector is not of the full length, they cancel each other, or the
+            metric is hyperbolic: a mean of points is no point between them, and a step away from
+            it may leave the ball.
     """
+    if spec.metric == "hyperbolic":
+        raise InvalidRequestError("examples are averaged, which points of a ball cannot be")
     for vector in (*positive, *negative):
         if len(vector) != spec.dim:
             raise InvalidRequestError(

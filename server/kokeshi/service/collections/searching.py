@@ -10,7 +10,7 @@ from kokeshi.errors import InvalidRequestError, UnavailableError
 from kokeshi.index.filters import And, Exists, Filter, In, Not
 from kokeshi.service.classify import check_k
 from kokeshi.service.collections import shaping
-from kokeshi.service.collections.dials import Dials, check_dials, turned
+from kokeshi.service.collections.dials import Dials, check_dials, is_open, turned
 from kokeshi.service.collections.ground import Ground, given_vector
 from kokeshi.service.collections.keeping import wanted_of
 from kokeshi.service.collections.pages import Place, fingerprint
@@ -117,7 +117,8 @@ class Searching:
 
     def _begun(self, name: str, inputs: Sequence[Input], asked: SearchOptions) -> Begun:
         _check(asked, self._ground)
-        spec = self._ground.found(name).spec
+        info = self._ground.found(name)
+        spec = info.spec
         count = len(inputs) + len(asked.query_ids) + len(asked.examples)
         most = self._ground.limits.max_k
         default = K if asked.threshold is None else min(most, MAX_HITS // max(count, 1))
@@ -137,7 +138,25 @@ class Searching:
             threshold=asked.threshold,
             min_seq=max(asked.min_sequence, place.sequence if place else 0),
         )
-        return Begun(spec, asked, k, turned(self._dials, spec, asked, wish), place)
+        params = turned(self._dials, spec, asked, wish)
+        return Begun(spec, asked, k, self._planned(info, asked, params, place), place)
+
+    def _planned(
+        self,
+        info: index.CollectionInfo,
+        asked: SearchOptions,
+        params: index.SearchParams,
+        place: Place | None,
+    ) -> index.SearchParams:
+        """Two stages whose shortlist nobody chose, with the one that was measured, if any was."""
+        planning = self._ground.planning
+        if planning is None or not params.rerank or not is_open(asked):
+            return params
+        k = params.k + len(asked.exclude_ids) + (place.served if place else 0)
+        found = planning.shortlist(info, k, asked.tenant)
+        if found is None:
+            return params
+        return replace(params, dimension=found.dimension, shortlist=found.rows)
 
     def _answer(self, search: Search) -> Found:
         if search.asked.group_by:

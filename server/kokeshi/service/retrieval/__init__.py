@@ -14,6 +14,7 @@ from kokeshi.service.retrieval.entrance import Entrance
 from kokeshi.service.retrieval.fitting import Fitting
 from kokeshi.service.retrieval.jobs import Jobs
 from kokeshi.service.retrieval.keeping import Keeper
+from kokeshi.service.retrieval.planning import Planning
 from kokeshi.service.retrieval.records import (
     Answered,
     Defaults,
@@ -69,11 +70,12 @@ class Retrieval:
         self.limits = limits or RetrievalLimits()
         self.defaults = defaults or Defaults()
         self._registry = registry
-        self._jobs = Jobs(self.limits.max_jobs)
+        self._jobs = Jobs(self.limits.max_jobs, self.limits.max_job_s)
         self._keeper = Keeper(ground.notes, registry, self.limits.max_cached_models)
         self._transfers = Transfers(ground, self._keeper, self.limits)
         self._has_notes = ground.notes is not None
         ground.crossing = Entrance(self._keeper)
+        ground.planning = Planning(ground, self._keeper, self.defaults.search)
         self._asking = Asking(ground, self._keeper, registry, self.limits)
         self._fitting = Fitting(ground, self._keeper, registry, self._jobs, self.limits)
         self._diagnosing = Diagnosing(ground, registry, self._jobs, self.limits)

@@ -219,7 +219,8 @@ def answering(registry: Registry, name: str) -> Retriever:
     """
     retriever = retriever_of(registry, name)
     if retriever.answer is None:
-        raise InvalidRequestError(f"retriever {name!r} answers no queries")
+        plans = ": what it fits says how to search" if retriever.plan is not None else ""
+        raise InvalidRequestError(f"retriever {name!r} answers no queries{plans}")
     return retriever
 
 

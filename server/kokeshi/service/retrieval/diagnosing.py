@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from kokeshi import index, metrics
 from kokeshi.errors import DimensionError, InvalidRequestError, NotFoundError
-from kokeshi.plugin import Diagnostic, Findings, Sample, settle
+from kokeshi.plugin import Diagnostic, Findings, Sample, go_on, settle
 from kokeshi.registry import Registry
 from kokeshi.service.classify import check_k
 from kokeshi.service.collections.ground import Ground
@@ -24,6 +24,7 @@ from kokeshi.service.retrieval.records import (
     RetrievalLimits,
 )
 from kokeshi.service.retrieval.sampling import drawn_items, sample_of
+from kokeshi.service.retrieval.showing import cut
 
 LABELS: Final = "labels"
 
@@ -55,7 +56,7 @@ class Diagnosing:
     ) -> Diagnosed:
         """See `Retrieval.diagnose`."""
         chosen = self._chosen(asked)
-        settings = {each.name: settle(each, asked.settings.get(each.name, {})) for each in chosen}
+        settings = self._settings(asked, chosen)
         check_k("items", asked.items, self._limits.max_sample_items, self._limits.max_sample_items)
         info = await self._ground.info(collection)
         other = (await self._ground.info(asked.other)).spec if asked.other else None
@@ -64,7 +65,8 @@ class Diagnosing:
         def work() -> Diagnosed:
             items = drawn_items(self._ground.store, info.spec.name, draw_of(self._limits, asked))
             sample = sample_of(info.spec, items, asked.labels, asked.seed)
-            sample = replace(sample, queries=queries)
+            vectors = _compared(info.spec, sample.vectors)
+            sample = replace(sample, vectors=vectors, queries=queries)
             results = [
                 self._measured(each, sample, other, asked.tenant, settings[each.name])
                 for each in chosen
@@ -77,6 +79,15 @@ class Diagnosing:
         if not asked.tenant:  # the page is everybody's, a tenant's figures are its own
             publish(answer)
         return answer
+
+    def _settings(
+        self, asked: DiagnoseOptions, chosen: Sequence[Diagnostic]
+    ) -> dict[str, dict[str, Any]]:
+        """Of each that is chosen, by name; what is given for others is checked all the same."""
+        given = [self._registry.diagnostics[name] for name in asked.settings]
+        return {
+            each.name: settle(each, asked.settings.get(each.name, {})) for each in (*given, *chosen)
+        }
 
     def _chosen(self, asked: DiagnoseOptions) -> list[Diagnostic]:
         known = self._registry.diagnostics
@@ -99,7 +110,7 @@ class Diagnosing:
         )
         if {len(row) for row in rows} != {spec.dim}:
             raise DimensionError(f"a query has {spec.dim} values, one has others")
-        return np.stack(rows)
+        return _compared(spec, np.stack(rows))
 
     def _measured(
         self,
@@ -110,6 +121,7 @@ class Diagnosing:
         settings: Mapping[str, object],
     ) -> Measured:
         """What one finds; a sample that cannot carry it does not keep the others from finding."""
+        go_on()
         try:
             missing = [need for need in sorted(diagnostic.needs) if not _has(sample, other, need)]
             if missing:
@@ -121,6 +133,11 @@ class Diagnosing:
             return Measured(diagnostic.name, refused=str(error))
 
 
+def _compared(spec: index.CollectionSpec, vectors: Vectors) -> Vectors:
+    """Vectors as the collection compares them: one that does by cosine sees no lengths."""
+    return cut(vectors, spec.dim, is_unit=spec.metric == "cosine")
+
+
 def told(name: str, findings: Findings) -> Measured:
     """Findings as the service tells of them; figures that are no number are left out."""
     return Measured(
@@ -130,7 +147,7 @@ def told(name: str, findings: Findings) -> Measured:
             key: value for key, value in findings.intervals.items() if all(map(isfinite, value))
         },
         curves=[
-            Curve(each.title, each.x_label, each.y_label, each.x, each.y, each.kind)
+            Curve(each.title, each.x_label, each.y_label, each.x, each.y, each.kind, each.names)
             for each in findings.curves
         ],
         flagged=dict(findings.flagged),

@@ -8,12 +8,13 @@ import numpy as np
 
 from kokeshi import index
 from kokeshi.errors import InvalidRequestError, NotFoundError
-from kokeshi.plugin import Pairs, Retriever, Sample, settle
+from kokeshi.plugin import Pairs, Retriever, Sample, go_on, settle
 from kokeshi.registry import Registry
 from kokeshi.service.classify import check_k
 from kokeshi.service.collections.ground import Ground
 from kokeshi.service.retrieval.jobs import Jobs
 from kokeshi.service.retrieval.keeping import FITTED, Keeper, kind_of, retriever_of
+from kokeshi.service.retrieval.planning import figures_of
 from kokeshi.service.retrieval.records import (
     DiagnoseOptions,
     FitOptions,
@@ -70,9 +71,14 @@ class Fitting:
         def work() -> Fitted:
             sample = self._sample(info.spec, asked, other)
             assert retriever.fit is not None  # see `fitting`
+            go_on()
             model = retriever.fit(sample, settings)
+            go_on()  # what nobody waits for is not kept
             fitted = self._told(info, retriever, asked, sample, settings)
-            return self._keeper.keep_fitted(fitted, asked.tenant, model)
+            made = sample, model
+            figures = figures_of(self._ground, info, retriever, fitted, made, asked.tenant)
+            told = replace(fitted, figures=figures)
+            return self._keeper.keep_fitted(told, asked.tenant, model)
 
         return await self._jobs.run(work, timeout_s)
 

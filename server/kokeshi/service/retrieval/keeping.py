@@ -58,6 +58,11 @@ class Keeper:
         self._lock = Lock()
 
     @property
+    def is_keeping(self) -> bool:
+        """Whether anything can be kept."""
+        return self._notes is not None
+
+    @property
     def notes(self) -> Notes:
         """Where things lie.
 

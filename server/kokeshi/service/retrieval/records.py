@@ -22,6 +22,7 @@ class RetrievalLimits:
         max_references: items of one subject.
         max_pairs: judged, of one fit.
         max_jobs: fits and diagnoses that run or wait; further ones are refused.
+        max_job_s: that one of them may run: it keeps all others waiting.
         max_cached_models: fitted ones that are kept unpacked.
         transfer_batch_items: that a transfer between collections writes at once.
         default_k: neighbours that a retriever sees where the caller does not say.
@@ -33,6 +34,7 @@ class RetrievalLimits:
     max_references: int = 1_000
     max_pairs: int = 100_000
     max_jobs: int = 4
+    max_job_s: float = 600.0
     max_cached_models: int = 16
     transfer_batch_items: int = 256
     default_k: int = 100
@@ -50,6 +52,7 @@ class Defaults:
     associate: str = "hopfield"
     map: str = "space_map"
     rotation: str = "pca_rotation"
+    search: str = "funnel"  # whose fitted plan a search in two stages takes
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ class Fitted:
         of: items of the collection then.
         sequence: the last write of the collection then.
         digest: sha256 of the model.
+        figures: what the fit measured, a JSON object that the retriever describes; {} of one that
+            tells nothing, or that an older version fitted.
     """
 
     name: str
@@ -133,6 +138,7 @@ class Fitted:
     seed: int
     digest: str
     size_bytes: int
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -219,11 +225,16 @@ class Curve:
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     kind: str
+    names: Sequence[str] = ()  # of the points, where they have any
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one diagnostic found; `refused` says why it found nothing."""
+    """What one diagnostic found; `refused` says why it found nothing.
+
+    Attributes:
+        flagged: ids that want a look, worst first -> why.
+    """
 
     diagnostic: str
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -232,6 +243,11 @@ class Measured:
     flagged: Mapping[str, str] = field(default_factory=dict)
     advice: Sequence[str] = ()
     refused: str = ""
+
+    @property
+    def flagged_order(self) -> Sequence[str]:
+        """The ids of `flagged`, for an answer whose objects have no order."""
+        return list(self.flagged)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from kokeshi import index
 from kokeshi.errors import ItemNotFoundError
 from kokeshi.index.filters import ID, Filter, In
-from kokeshi.plugin import Sample
+from kokeshi.plugin import Sample, go_on
 from kokeshi.service.collections.shaping import values_of
 
 PAGE_ITEMS: Final = 1_000
@@ -47,6 +47,7 @@ def items_of(
 ) -> Iterator[index.Item]:
     """Items by id with vectors; those that are not there are left out."""
     for start in range(0, len(ids), PAGE_ITEMS):
+        go_on()
         yield from _those_there(store, name, ids[start : start + PAGE_ITEMS], tenant)
 
 
@@ -82,6 +83,7 @@ def _scrolled(
 ) -> Iterator[index.Item]:
     cursor, seen = None, 0
     while seen < most:
+        go_on()
         limit = min(PAGE_ITEMS, most - seen)
         page = store.scroll(name, cursor=cursor, limit=limit, filter=filter, tenant=tenant)
         yield from page.items

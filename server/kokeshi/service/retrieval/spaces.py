@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from kokeshi import index
 from kokeshi.contract import Task
 from kokeshi.errors import InvalidRequestError, NotFoundError, SpaceMismatchError
-from kokeshi.plugin import Retriever, Sample, settle
+from kokeshi.plugin import Retriever, Sample, go_on, settle
 from kokeshi.registry import Registry
 from kokeshi.service.classify import check_k
 from kokeshi.service.collections.ground import Ground
@@ -71,10 +71,12 @@ class Spaces:
         if bool(asked.pairs) == bool(asked.other):
             raise InvalidRequestError("expected pairs or another collection, got both or neither")
         spec = (await self._ground.info(collection)).spec
+        _check_flat(spec.metric)
         if asked.pairs:
             sample = await self._of_pairs(spec, asked, timeout_s)
         else:
             other = (await self._ground.info(asked.other)).spec
+            _check_flat(other.metric)
             sample = await self._ground.call(lambda: self._of_both(spec, other, asked))
         if sample.space == sample.counterpart_space:
             raise InvalidRequestError(
@@ -84,6 +86,7 @@ class Spaces:
         def work() -> MapInfo:
             assert retriever.fit is not None  # see `mapping`
             model = retriever.fit(sample, settings)
+            go_on()  # what nobody waits for is not kept
             return self._kept(spec, retriever, sample, model)
 
         return await self._jobs.run(work, timeout_s)
@@ -118,7 +121,9 @@ class Spaces:
             raise NotFoundError(f"no item {missing!r} in collection {spec.name!r}")
         made, space = await self._embedded(asked, timeout_s)
         card = self._ground.runner.card_for(asked.model, 0, [asked.pairs[0][1]])
-        lengths = tuple(card.output_for(Task.EMBEDDING).dimensions) or (made.shape[1],)
+        output = card.output_for(Task.EMBEDDING)
+        _check_flat(output.metric)
+        lengths = tuple(output.dimensions) or (made.shape[1],)
         own = sample_of(spec, items, "", asked.seed)
         return _directed(asked, replace(own, counterpart=made, counterpart_space=space), lengths)
 
@@ -196,6 +201,7 @@ class Spaces:
             sample = sample_of(spec, items, "", asked.seed)
             assert retriever.fit is not None  # see `mapping`
             model = retriever.fit(sample, settings)
+            go_on()  # what nobody waits for is not made
             made = self._made(spec, asked, retriever, model, lengths)
             assert retriever.apply is not None  # see `mapping`
             return made, energy_of(retriever.apply(sample.vectors, model), lengths)
@@ -268,6 +274,11 @@ def recall_of(told: Any, length: int) -> float | None:  # noqa: ANN401 - a model
     rate = by_length.get(str(length)) if isinstance(by_length, dict) else by_length
     value = rate.get("value") if isinstance(rate, dict) else rate
     return float(value) if isinstance(value, int | float) else None
+
+
+def _check_flat(metric: str) -> None:
+    if metric == "hyperbolic":
+        raise InvalidRequestError("a map gives unit vectors, of which a hyperbolic space has none")
 
 
 def _directed(asked: MapOptions, sample: Sample, other_lengths: tuple[int, ...]) -> Sample:

@@ -72,12 +72,16 @@ class Place(Typed):
 
 
 class Located(Answer):
-    """Where a picture was taken; `support` is the share of the vote that is near."""
+    """Where a picture was taken; none where `abstained` says why.
+
+    `support` is the share of the vote that is near.
+    """
 
     place: Place | None
     support: float
     voters: Sequence[str]
     snapped_to: str | None = None
+    abstained: str | None = None
 
 
 class Voted(Answer):

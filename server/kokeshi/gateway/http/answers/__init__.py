@@ -30,7 +30,10 @@ class Answer(BaseModel):
 
 
 def respond(answer: BaseModel, status: int = 200, *, nulls: bool = False) -> Response:
-    """An answer on its way out; fields that are None are left out, or `null`."""
+    """An answer on its way out; fields that are None are left out, or `null`.
+
+    Keys that are numbers, as prefix lengths are, become text: JSON has no others.
+    """
     content = answer.model_dump(exclude_none=not nulls)
-    data = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    data = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
     return Response(data, status, media_type="application/json")

@@ -34,6 +34,7 @@ class Collection(Answer):
     build_progress: float | None
     quarantine: Word
     tenants: int
+    curvature: float | None
 
 
 class Alias(Answer):

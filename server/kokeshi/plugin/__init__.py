@@ -19,9 +19,34 @@ from pydantic import BaseModel
 
 from kokeshi.contract import Input, Output
 from kokeshi.errors import InvalidRequestError
+from kokeshi.plugin.bounds import RATE, SHARE, Bounds, check_setting
+from kokeshi.plugin.stopping import go_on, stoppable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+__all__ = [
+    "RATE",
+    "SHARE",
+    "Bounds",
+    "Checkpoint",
+    "Curve",
+    "Diagnostic",
+    "Findings",
+    "Method",
+    "Neighbours",
+    "Options",
+    "Pairs",
+    "Paper",
+    "Part",
+    "Plugin",
+    "Recipe",
+    "Retriever",
+    "Sample",
+    "go_on",
+    "settle",
+    "stoppable",
+]
 
 
 @dataclass(frozen=True)
@@ -206,10 +231,17 @@ class Retriever:
         answer: `answer(neighbours, settings, model)` is a JSON object that the module describes.
         apply: `apply(vectors, model)` takes (n, dim) float32 into the model's other space.
         plan: `plan(settings, model)` says how to search, as a JSON object.
+            A plan that has `stages`, a list of `dimension` and `keep`, is one that a collection's
+            search takes: settings `k`, `count` (items that are searched) and `most_stages`, where
+            the retriever has them, are those of the search.
         fit: `fit(sample, settings)`; raises InvalidRequestError where the sample cannot carry it.
+        figures: `figures(model)` is what the fit measured, a JSON object: error rates, recalls,
+            counts, with their intervals. None: it measures nothing.
         model: class of what `fit` returns.
         reads: what of the neighbours is needed besides ids, scores and metadata.
         defaults: every setting with its value where the caller gives none.
+        bounds: of the settings that are numbers, or lists of them.
+        check: `check(settings)` raises InvalidRequestError where settings do not fit each other.
         packages: that `fit` imports beside numpy; `answer`, `apply` and `plan` need numpy alone.
     """
 
@@ -220,9 +252,12 @@ class Retriever:
     apply: Callable[[npt.NDArray[np.float32], Any], npt.NDArray[np.float32]] | None = None
     plan: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
     fit: Callable[[Sample, Mapping[str, Any]], BaseModel] | None = None
+    figures: Callable[[Any], Mapping[str, Any]] | None = None
     model: type[BaseModel] | None = None
     reads: frozenset[Literal["vectors", "query"]] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    check: Callable[[Mapping[str, Any]], None] | None = None
     packages: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()  # numbers in the catalogue
     summary: str = ""
@@ -230,7 +265,11 @@ class Retriever:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One plot of a diagnostic: `y` over `x`, both (points,) float64."""
+    """One plot of a diagnostic: `y` over `x`, both (points,) float64.
+
+    Attributes:
+        names: of each point, where it stands for something with a name.
+    """
 
     title: str
     x_label: str
@@ -238,6 +277,7 @@ class Curve:
     x: npt.NDArray[np.float64]
     y: npt.NDArray[np.float64]
     kind: Literal["line", "bars", "points"] = "line"
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +309,8 @@ class Diagnostic:
             carry it.
         needs: fields of `Sample` that must be filled.
         defaults: every setting with its value where the caller gives none.
+        bounds: of the settings that are numbers, or lists of them.
+        check: `check(settings)` raises InvalidRequestError where settings do not fit each other.
         packages: that `measure` imports beside numpy.
     """
 
@@ -278,6 +320,8 @@ class Diagnostic:
     measure: Callable[[Sample, Mapping[str, Any]], Findings]
     needs: frozenset[Literal["ids", "labels", "queries", "counterpart"]] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    check: Callable[[Mapping[str, Any]], None] | None = None
     packages: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()  # numbers in the catalogue
     summary: str = ""
@@ -287,7 +331,8 @@ def settle(plugin: Retriever | Diagnostic, given: Mapping[str, Any]) -> dict[str
     """The settings of one call: the plugin's own, with what the caller changed.
 
     Raises:
-        InvalidRequestError: the plugin has no such setting, or one of another type.
+        InvalidRequestError: the plugin has no such setting, or one of another type; it is out of
+            its bounds, or does not fit the others.
     """
     for name, value in given.items():
         if name not in plugin.defaults:
@@ -295,18 +340,12 @@ def settle(plugin: Retriever | Diagnostic, given: Mapping[str, Any]) -> dict[str
             raise InvalidRequestError(
                 f"{plugin.name!r} has no setting {name!r}; its settings are: {known}"
             )
-        _check_type(plugin.name, name, plugin.defaults[name], value)
-    return {**plugin.defaults, **given}
-
-
-def _check_type(plugin: str, name: str, default: object, value: object) -> None:
-    """A whole number stands for a real one, a list for a tuple; True stands for no number."""
-    wanted = type(default)
-    accepted = {float: (int, float), tuple: (list, tuple)}.get(wanted, wanted)
-    if isinstance(value, bool) != (wanted is bool) or not isinstance(value, accepted):
-        raise InvalidRequestError(
-            f"setting {name!r} of {plugin!r} is of type {wanted.__name__}, got {value!r}"
-        )
+        told = f"setting {name!r} of {plugin.name!r}"
+        check_setting(told, plugin.defaults[name], value, plugin.bounds.get(name))
+    settings = {**plugin.defaults, **given}
+    if plugin.check is not None:
+        plugin.check(settings)
+    return settings
 
 
 Plugin = Method | Checkpoint | Retriever | Diagnostic
