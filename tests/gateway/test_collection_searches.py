@@ -17,6 +17,7 @@ from kokeshi.images import ImagePool
 from kokeshi.index import EmbeddedStore
 from kokeshi.index.notes import Notes
 from kokeshi.service import Service
+from kokeshi.service.collections import pace
 from kokeshi.service.types import (
     Alias,
     CollectionLimits,
@@ -204,45 +205,71 @@ async def test_all_inputs_of_a_call_are_embedded_in_one_batch(service, space, ma
     assert batches == [5]
 
 
-async def test_vectors_are_searched_by_the_thread_that_took_the_call(ask, service, space):
-    store, seen = service._collections.ground.store, []
-    search = store.search
+def watched(service, name, before=lambda: None):
+    """Names of the threads that a call of the store ran on."""
+    store, threads = service._collections.ground.store, []
+    call = getattr(store, name)
 
-    def watched(*given, **named):
-        seen.append(threading.current_thread().name)
-        return search(*given, **named)
+    def seen(*given, **named):
+        threads.append(threading.current_thread().name)
+        before()
+        return call(*given, **named)
 
-    store.search = watched
-    await ask("search", "things", [at(0)], space=space, k=1)
+    setattr(store, name, seen)
+    return threads
+
+
+async def test_quick_searches_by_vectors_are_answered_by_the_thread_that_took_the_call(
+    ask, service, space, monkeypatch
+):
+    monkeypatch.setattr(pace, "QUICK_S", 5.0)
+    threads = watched(service, "search")
+    await ask("search", "things", [at(0)], space=space, k=1)  # nobody knows yet that it is quick
+    for _ in range(3):
+        assert ids((await ask("search", "things", [at(2)], space=space, k=1)).results[0]) == ["i1"]
     await ask("search", "things", query_ids=["i1"], k=1)
-    assert [name.partition("-")[0].partition("_")[0] for name in seen] == ["kokeshi", "store"]
+    await ask("search", "things", [at(2), at(4)], space=space, k=1)
+    on_the_door = [name.startswith("kokeshi-grpc") for name in threads]
+    assert on_the_door == [False, True, True, True, False, False]
 
 
-async def test_searches_beyond_the_threads_of_the_store_hold_no_other(ask, http, service, space):
+async def test_a_search_that_is_slow_after_all_holds_nobody_up(ask, service, space, monkeypatch):
+    monkeypatch.setattr(pace, "QUICK_S", 5.0)
     most = service.collection_limits.store_threads
-    store, running, may_end = service._collections.ground.store, set(), threading.Event()
-    search = store.search
-
-    def slow(*given, **named):
-        running.add(threading.current_thread().name)
-        assert may_end.wait(20)
-        return search(*given, **named)
-
-    store.search = slow
+    await ask("search", "things", [at(0)], space=space, k=1)
+    may_end = threading.Event()
+    threads = watched(service, "search", before=lambda: may_end.wait(20))
     searches = [
         asyncio.ensure_future(ask("search", "things", [at(n)], space=space, k=1))
         for n in range(2 * most)
     ]
     try:
         async with asyncio.timeout(20):
-            while len(running) < 2 * most:
+            while len(threads) < 2 * most:
                 await asyncio.sleep(0.01)
-        assert sum(name.startswith("kokeshi-grpc") for name in running) == most
+        assert sum(name.startswith("kokeshi-grpc") for name in threads) == most
         assert "colours" in [model.name for model in await ask("models")]
     finally:
         may_end.set()
     found = await asyncio.gather(*searches)
     assert [ids(each.results[0]) for each in found][:3] == [["i0"], ["i0"], ["i1"]]
+
+
+def test_a_quick_search_says_more_of_its_kind_than_a_slow_one():
+    seen = pace.Pace()
+    assert not seen.is_quick("a")
+    seen.saw("a", 0.1)
+    assert not seen.is_quick("a")
+    seen.saw("a", 0.001)
+    assert seen.is_quick("a")
+    seen.saw("a", 0.01)
+    assert seen.is_quick("a")
+    for _ in range(20):
+        seen.saw("a", 0.01)
+    assert not seen.is_quick("a")
+    for kind in range(2 * pace.MOST_KINDS):
+        seen.saw(kind, 0.001)
+    assert len(seen._seconds) <= pace.MOST_KINDS
 
 
 async def test_pages_follow_each_other_without_gap_or_repetition(ask, http, space):

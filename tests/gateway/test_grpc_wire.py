@@ -19,7 +19,6 @@ from kokeshi.errors import CancelledError, NotFoundError, OverloadedError
 from kokeshi.gateway.calls import current
 from kokeshi.gateway.grpc import pollers, wire
 from kokeshi.gateway.grpc.health import HealthServicer
-from kokeshi.gateway.grpc.methods import blocking
 from kokeshi.gateway.grpc.server import Door
 from kokeshi.gateway.readiness import Readiness
 from kokeshi.trace import TRACE
@@ -278,14 +277,13 @@ async def test_a_method_that_tells_later_is_told_of_a_caller_who_leaves(service)
 
 
 class Handing(Methods):
-    """ModelInfer blocks for "slow", and hands all else to the event loop."""
+    """ModelInfer answers "" at once, and hands all else to the event loop."""
 
-    @blocking
     def ModelInfer(self, request, context, tell):
-        if request.model_name == "slow":
-            tell(Methods.ModelInfer(self, request, context))
-            return None
-        return lambda: self.later(request)
+        if request.model_name:
+            return lambda: self.later(request)
+        tell(Methods.ModelInfer(self, request, context))
+        return None
 
     async def later(self, request):
         self.seen.append((request.id, current().name, dict(TRACE.get())))
@@ -303,28 +301,27 @@ class Handing(Methods):
 
 async def test_what_a_method_hands_to_the_loop_is_answered_there_and_ends_with_its_call(service):
     methods = Handing()
-    server = wire.Server(Door({}, 1000, 1), threads=3, options=[("grpc.so_reuseport", 0)])
+    server = wire.Server(Door({}, 1000, 1), threads=2, options=[("grpc.so_reuseport", 0)])
     pb_grpc.add_GRPCInferenceServiceServicer_to_server(methods, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        blocked = infer(channel, "slow")
-        await taken(methods.running, 1)
-        call = infer(channel, "", "mine", metadata=(("traceparent", PARENT),))
+        assert (await infer(channel, "", "here")).id == "here"
+        call = infer(channel, "handed", "mine", metadata=(("traceparent", PARENT),))
         assert (await call).id == "mine"
         assert methods.seen[-1] == ("mine", "ModelInfer", {"traceparent": PARENT})
         await taken(methods.running, 1)
         error = await failing(infer(channel, "missing"))
         assert error.code() is grpc.StatusCode.NOT_FOUND
         before = counted("ModelInfer", "CANCELLED")
-        call = infer(channel, "waiting")
-        await taken(methods.running, 1)
-        call.cancel()
+        calls = [infer(channel, "waiting") for _ in range(20)]  # hold no thread
+        await taken(methods.running, 20)
+        assert (await infer(channel, "", "here")).id == "here"
+        for call in calls:
+            call.cancel()
         await asyncio.wait_for(methods.ended.wait(), 10)
-        methods.may_end.set()
-        await blocked
     await server.stop(5)
-    assert counted("ModelInfer", "CANCELLED") == before + 1
+    assert counted("ModelInfer", "CANCELLED") == before + 20
     assert server.calls == 0
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.aside import aside, found_bytes
 from kokeshi.gateway.grpc import pack_collections, unpack, unpack_collections
-from kokeshi.gateway.grpc.methods import Tell, blocking
+from kokeshi.gateway.grpc.methods import Tell
 from kokeshi.gateway.grpc.rpc import Rpc
 from kokeshi.gateway.ingest import Batch, add_batches
 from kokeshi.gateway.streaming import Asked, answer_each
@@ -175,11 +175,10 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
         )
         return cpb.DeleteItemsResponse(count=written.count, sequence=written.sequence)
 
-    @blocking
     def Search(  # type: ignore[override] # it tells, see `methods`
         self, request: cpb.SearchRequest, context: Rpc, tell: Tell
     ) -> Callable[[], Awaitable[cpb.SearchResponse]] | None:
-        """See collections.proto. Who searches by vectors is answered by the thread at hand."""
+        """See collections.proto. Quick searches by vectors are answered by the thread at hand."""
         queries = unpack.inputs(request.queries, "queries")
         words = unpack_collections.search_words(request)
         found = self._service.search_at_once(request.collection, queries, **words)

@@ -2,9 +2,9 @@
 
 A plain method blocks; it runs on a thread. One with a third argument, `tell`, may return before it
 answers, which it does by calling that once, on any thread, with a message or an exception; where it
-raises, it never does. It should not block, unless it says so by `blocking`. And it may return a
-coroutine's function in the place of an answer: that runs on the event loop, as do methods that are
-coroutines or asynchronous generators, and holds no thread.
+raises, it never does. It should not block; what might, it returns in the place of an answer, as a
+function that makes a coroutine. That runs on the event loop, as do methods that are coroutines or
+asynchronous generators, and holds no thread.
 """
 
 import asyncio
@@ -24,7 +24,6 @@ from kokeshi.gateway.grpc.streams import Streams
 from kokeshi.gateway.grpc.wire import Server, Start
 
 T = TypeVar("T")
-B = TypeVar("B", bound=Callable[..., Any])
 
 Tell = Callable[[Any], None]
 
@@ -32,12 +31,6 @@ TELL: Final = "tell"
 # Neither timed nor counted, for they last as long as clients like.
 ENDLESS: Final = frozenset({"Watch", "ServerReflectionInfo"})
 NO_REQUEST: Final = Reply(code="UNIMPLEMENTED", details="the method takes exactly one message")
-
-
-def blocking(behaviour: B) -> B:
-    """Marks a method with `tell` that may block the thread that took the call."""
-    behaviour.blocks = True  # type: ignore[attr-defined]
-    return behaviour
 
 
 def starting(method: Method, handler: RpcMethodHandler, server: Server, streams: Streams) -> Start:
@@ -66,8 +59,7 @@ def starting(method: Method, handler: RpcMethodHandler, server: Server, streams:
         return lambda rpc: streams.start(method, rpc)
     run, answer = server.run, _answer
     if TELL in inspect.signature(behaviour).parameters:
-        run = server.run if getattr(behaviour, "blocks", False) else server.run_soon
-        answer = partial(_answer_soon, server)
+        run, answer = server.run_soon, partial(_answer_soon, server)
     return lambda rpc: _with_message(rpc, lambda data: run(lambda: answer(method, rpc, data)))
 
 

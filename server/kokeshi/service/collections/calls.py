@@ -247,11 +247,11 @@ class CollectionCalls:
     def search_at_once(
         self, collection: str, queries: Sequence[Input] = (), **how: Unpack[SearchWords]
     ) -> Found | None:
-        """`search` on the calling thread, which it blocks.
+        """`search` on the calling thread, where it will take a millisecond or two.
 
         Returns:
-            None: something has to be embedded or read first, or too many searches block threads
-            already; `search` answers it.
+            None: something has to be embedded or read first, searches like it were not seen to be
+            quick, or too many run like this one already; `search` answers it.
         """
         return self._collections.searching.search_at_once(collection, queries, SearchOptions(**how))
 

@@ -1,7 +1,8 @@
 """Searches: queries made, dials turned, hits shaped."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +14,7 @@ from kokeshi.service.collections import shaping
 from kokeshi.service.collections.dials import Dials, check_dials, is_open, turned
 from kokeshi.service.collections.ground import Ground, given_vector
 from kokeshi.service.collections.keeping import wanted_of
+from kokeshi.service.collections.pace import Pace
 from kokeshi.service.collections.pages import Place, fingerprint
 from kokeshi.service.collections.queries import Queries, given_queries, queries_of
 from kokeshi.service.search_types import Found, Group, Hit, RecallEstimate, Route, SearchOptions
@@ -70,6 +72,7 @@ class Searching:
         self._ground = ground
         self._dials = dials
         self._turns = threading.BoundedSemaphore(ground.collection_limits.store_threads)
+        self._pace = Pace()
 
     async def search(
         self, name: str, inputs: Sequence[Input], asked: SearchOptions, timeout_s: float | None
@@ -92,8 +95,10 @@ class Searching:
         self, name: str, inputs: Sequence[Input], asked: SearchOptions
     ) -> Found | None:
         """See `Service.search_at_once`."""
-        is_given = inputs and all(given_vector(each) is not None for each in inputs)
-        if not is_given or not self._turns.acquire(blocking=False):
+        is_given = len(inputs) == 1 and given_vector(inputs[0]) is not None
+        if not is_given or not self._pace.is_quick(_kind(name, asked)):
+            return None
+        if not self._turns.acquire(blocking=False):
             return None
         try:
             found = self._in_one_turn(name, inputs, asked)
@@ -107,9 +112,15 @@ class Searching:
         self, name: str, inputs: Sequence[Input], asked: SearchOptions
     ) -> Found | Begun:
         """Answers a search that comes with its vectors: another turn of a thread costs 0.1 ms."""
+        started_s = time.perf_counter()
         begun = self._begun(name, inputs, asked)
         queries = given_queries(self._ground, begun.spec, inputs, asked)
-        return begun if queries is None else self._timed(begun.of(queries))
+        if queries is None:
+            return begun
+        found = self._timed(begun.of(queries))
+        if len(inputs) == 1:
+            self._pace.saw(_kind(name, asked), time.perf_counter() - started_s)
+        return found
 
     def _timed(self, search: Search) -> Found:
         with metrics.SEARCH_SECONDS.labels(search.spec.name).time():
@@ -279,6 +290,11 @@ class Searching:
             params = replace(search.params, k=width, filter=_narrowed(search, groups))
             (hits,) = self.run(one, params).hits
         return groups.told()
+
+
+def _kind(name: str, asked: SearchOptions) -> Hashable:
+    """What makes a search quick or slow, in the main."""
+    return name, asked.mode, asked.filter is None, bool(asked.group_by)
 
 
 def route_of(found: index.Found) -> Route:
