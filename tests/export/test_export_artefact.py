@@ -207,15 +207,15 @@ def test_concurrent_exports_of_one_model_get_versions_of_their_own(tmp_path):
         "from importlib.util import module_from_spec, spec_from_file_location\n"
         "spec = spec_from_file_location('t', sys.argv[1])\n"
         "t = module_from_spec(spec); spec.loader.exec_module(t)\n"
-        "for _ in range(5): t.publish_drafts(Path(sys.argv[2]), t.card())\n"
+        "for _ in range(15): t.publish_drafts(Path(sys.argv[2]), t.card())\n"
     )
     command = [sys.executable, "-c", code, __file__, str(tmp_path / "models")]
-    children = [subprocess.Popen(command) for _ in range(2)]
-    assert [child.wait() for child in children] == [0, 0]
+    children = [subprocess.Popen(command) for _ in range(4)]
+    assert [child.wait() for child in children] == [0, 0, 0, 0]
     versions = [entry.name for entry in (tmp_path / "models/dolls").iterdir() if entry.is_dir()]
-    assert sorted(map(int, versions)) == list(range(1, 11))
+    assert sorted(map(int, versions)) == list(range(1, 61))
     config = (tmp_path / "models/dolls/config.pbtxt").read_text()
-    assert card_from(from_pbtxt(config)).version == 10
+    assert card_from(from_pbtxt(config)).version == 60
 
 
 def test_a_folder_whose_configuration_contradicts_its_card_is_not_overwritten(tmp_path):

@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -67,13 +67,15 @@ def staging(repository: Path) -> Iterator[Path]:
     """
     repository.mkdir(parents=True, exist_ok=True)
     home = repository if _is_mount_or_closed(repository) else repository.resolve().parent
-    folder = Path(mkdtemp(prefix=_prefix(repository), dir=home))
-    try:
-        with _locked(folder):
+    with ExitStack() as stack:
+        with _locked(repository):  # `settle` meets no folder whose owner has not locked it yet
+            folder = Path(mkdtemp(prefix=_prefix(repository), dir=home))
+            stack.enter_context(_locked(folder))
+        try:
             yield folder
-    finally:
-        if not (folder / _COMPLETE).exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            if not (folder / _COMPLETE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(repository: Path, folder: Path, drafts: Sequence[Draft]) -> list[Card]:
@@ -111,10 +113,14 @@ def settle(repository: Path) -> None:
 def _settle(repository: Path) -> None:
     for home in {repository.resolve(), repository.resolve().parent}:
         for folder in home.glob(f"{_prefix(repository)}*"):
-            with suppress(BlockingIOError), _locked(folder, wait=False):
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(_locked(folder, wait=False))
+                except (BlockingIOError, FileNotFoundError):
+                    continue  # its owner lives, or has just removed it
                 if (folder / _COMPLETE).exists():
                     _carry_through(repository, folder)
-                else:
+                elif folder.exists():
                     shutil.rmtree(folder)
 
 
