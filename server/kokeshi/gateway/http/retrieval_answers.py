@@ -144,10 +144,5 @@ class RotateCollectionResponse(Answer):
     """Answer of RotateCollection."""
 
     space: str
-    energy: dict[str, float]
+    energy: dict[int, float]
     transfer: Transfer
-
-    @field_validator("energy", mode="before")
-    @classmethod
-    def _named(cls, shares: dict[int, float]) -> dict[str, float]:
-        return {str(length): share for length, share in shares.items()}
