@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from kokeshi.cli.index_options import json_object
 from kokeshi.cli.options import Json, Server, connect
 from kokeshi.cli.output import note, print_json, print_table
 from kokeshi.errors import InvalidRequestError, SetupError
@@ -121,13 +122,8 @@ def read_settings(text: str) -> dict[str, dict[str, Any]]:
     Raises:
         InvalidRequestError: they are no JSON object of objects.
     """
-    import orjson
-
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(f"settings are not JSON: {error}") from None
-    if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
+    value = json_object(text, "settings")
+    if not all(isinstance(each, dict) for each in value.values()):
         raise InvalidRequestError(f"settings are a JSON object by diagnostic, got {text!r:.80}")
     return value
 

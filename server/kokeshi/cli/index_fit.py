@@ -1,15 +1,15 @@
 """`kokeshi index fit` and `fitted`: models of retrievers, with what their fits measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from kokeshi.cli.index_doctor import TIMEOUT_S
-from kokeshi.cli.index_options import Name, Tenant
+from kokeshi.cli.index_options import Name, Tenant, json_object
 from kokeshi.cli.options import Dimension, Json, Server, connect
 from kokeshi.cli.output import note, print_json, print_table
-from kokeshi.errors import InvalidRequestError, NotFoundError
+from kokeshi.errors import NotFoundError
 
 if TYPE_CHECKING:
     from kokeshi.service.retrieval.records import Fitted
@@ -46,7 +46,7 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit a retriever on a sample of a collection, and show what the fit measured."""
-    asked = _settings(settings)
+    asked = json_object(settings, "settings")
     with connect(server, timeout_s) as client:
         told = client.fit_retriever(
             name,
@@ -92,23 +92,6 @@ def fitted(
             for one in known
         )
         print_table(columns, rows)
-
-
-def _settings(text: str) -> dict[str, Any]:
-    """Settings as a person writes them.
-
-    Raises:
-        InvalidRequestError: they are no JSON object.
-    """
-    import orjson
-
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(f"settings are not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidRequestError(f"settings are a JSON object, got {text!r:.80}")
-    return value
 
 
 def _tell(told: "Fitted", *, as_json: bool) -> None:

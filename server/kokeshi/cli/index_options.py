@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kokeshi.errors import SetupError
+from kokeshi.errors import InvalidRequestError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,6 @@ def filter_json(text: str | None) -> "Mapping[str, Any] | None":
         return None
     import orjson
 
-    from kokeshi.errors import InvalidRequestError
     from kokeshi.index.filters import filter_of, filter_of_text, json_of
 
     try:
@@ -42,6 +41,23 @@ def filter_json(text: str | None) -> "Mapping[str, Any] | None":
         return json_of(filter_of(orjson.loads(text)) if is_json else filter_of_text(text))
     except (InvalidRequestError, orjson.JSONDecodeError) as error:
         raise typer.BadParameter(f"{error}", param_hint="'--filter'") from None
+
+
+def json_object(text: str, what: str) -> dict[str, Any]:
+    """A JSON object as a person writes it.
+
+    Raises:
+        InvalidRequestError: it is none; `what` is named.
+    """
+    import orjson
+
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"{what} are not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{what} are a JSON object, got {text!r:.80}")
+    return value
 
 
 def ask(question: str) -> None:

@@ -1,6 +1,6 @@
 """The RPCs of Collections: unpack, call the service, pack."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.aside import aside, found_bytes
@@ -10,8 +10,7 @@ from kokeshi.gateway.grpc.rpc import Rpc
 from kokeshi.gateway.ingest import Batch, add_batches
 from kokeshi.gateway.streaming import Asked, answer_each
 from kokeshi.service import Service
-from kokeshi.service.search_types import SearchWords
-from kokeshi.service.types import Alias, Found, IngestBatch, Input
+from kokeshi.service.types import Alias, Found, IngestBatch
 from kokeshi.v1 import collections_pb2 as cpb
 from kokeshi.v1 import collections_pb2_grpc
 
@@ -183,15 +182,12 @@ class CollectionsServicer(collections_pb2_grpc.CollectionsServicer):
         words = unpack_collections.search_words(request)
         found = self._service.search_at_once(request.collection, queries, **words)
         if found is None:
-            return lambda: self._searched(request.collection, queries, words, context)
+            return lambda: self._searched(request, context)
         tell(pack_collections.found(found))
         return None
 
-    async def _searched(
-        self, collection: str, queries: Sequence[Input], words: SearchWords, context: Rpc
-    ) -> cpb.SearchResponse:
-        timeout_s = context.time_remaining()
-        answer = await self._service.search(collection, queries, timeout_s=timeout_s, **words)
+    async def _searched(self, request: cpb.SearchRequest, context: Rpc) -> cpb.SearchResponse:
+        answer = await self._search(request, context)
         return await aside(found_bytes(answer), lambda: pack_collections.found(answer))
 
     async def _search(self, request: cpb.SearchRequest, context: Rpc) -> Found:

@@ -19,7 +19,7 @@ from kokeshi.gateway.http.body import (
     read_form,
     wrong_type,
 )
-from kokeshi.gateway.http.checking import O, checked, shown
+from kokeshi.gateway.http.checking import B, checked, shown
 from kokeshi.gateway.http.json_inputs import inputs, new_items, one_input, with_metadata
 from kokeshi.gateway.integers import exactly, is_rounded
 from kokeshi.service.types import Image, Input, NewItem, Text
@@ -29,8 +29,8 @@ _CURL: Final = "-F image=@FILE"
 
 
 async def ask(
-    request: Request, options: type[O], body: type[O], field: str = "inputs"
-) -> tuple[O, list[Input]]:
+    request: Request, options: type[B], body: type[B], field: str = "inputs"
+) -> tuple[B, list[Input]]:
     """Options and inputs of a call.
 
     A form has files named `image` and plain fields named `text` for inputs; a raw body is one
@@ -75,7 +75,7 @@ async def ask_pair(request: Request) -> tuple[requests.CompareOptions, Input, In
     return options, sides["left"], sides["right"]
 
 
-async def ask_json(request: Request, body: type[O]) -> O:
+async def ask_json(request: Request, body: type[B]) -> B:
     """A JSON body.
 
     Raises:
@@ -86,9 +86,9 @@ async def ask_json(request: Request, body: type[O]) -> O:
 
 async def ask_sized(
     request: Request,
-    body: type[O],
-    metadata: Callable[[O], Iterable[Any]] = lambda _: (),
-) -> tuple[O, int]:
+    body: type[B],
+    metadata: Callable[[B], Iterable[Any]] = lambda _: (),
+) -> tuple[B, int]:
     """A JSON body, and how many bytes it had; `metadata` is that of its items.
 
     Raises:
@@ -128,7 +128,7 @@ def _sorted(
     return taken, rest
 
 
-def from_texts(request: Request, options: type[O], fields: Iterable[Part] = ()) -> O:
+def from_texts(request: Request, options: type[B], fields: Iterable[Part] = ()) -> B:
     """Options from the plain fields of a form and the query.
 
     Raises:

@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.http import requests
 
-O = TypeVar("O", bound=requests.Body)  # noqa: E741 - options
+B = TypeVar("B", bound=requests.Body)
 
 SHOWN_CHARS: Final = 40  # of a value that was refused
 
 
-def checked(body: type[O], content: Any, *, strict: bool = True) -> O:  # noqa: ANN401 - unchecked
+def checked(body: type[B], content: Any, *, strict: bool = True) -> B:  # noqa: ANN401 - unchecked
     """Content as the record it should be.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from kokeshi.errors import InvalidRequestError
 from kokeshi.gateway.http import collection_bodies, requests
 from kokeshi.gateway.http.body import parse_json
-from kokeshi.gateway.http.checking import O, checked
+from kokeshi.gateway.http.checking import B, checked
 from kokeshi.gateway.integers import exactly, is_rounded
 from kokeshi.gateway.tensors import tensor
 from kokeshi.images import Limits, from_base64
@@ -84,7 +84,7 @@ def _decoded(text: str) -> bytes:
         raise InvalidRequestError("the data is not valid base64") from error
 
 
-def with_metadata(body: type[O], data: bytes, metadata: Callable[[O], Iterable[Any]]) -> O:
+def with_metadata(body: type[B], data: bytes, metadata: Callable[[B], Iterable[Any]]) -> B:
     """A body of items; integers of their metadata that are too long come as they are.
 
     Args:
