@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import BinaryIO, Final
 
 from kokeshi.errors import SetupError
 
@@ -39,6 +39,6 @@ def files_of(name: str) -> tuple[str, ...]:
     return (name, f"{name}-wal", f"{name}-shm")
 
 
-def _parts(file: Any) -> Iterator[bytes]:  # noqa: ANN401 - a binary file
+def _parts(file: BinaryIO) -> Iterator[bytes]:
     while part := file.read(COPY_BYTES):
         yield part

@@ -7,7 +7,10 @@ from pathlib import Path
 import apsw
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from kokeshi.cli import index_backup
 from kokeshi.index.incoming import new_rows
 from kokeshi.index.spec import CollectionSpec
 from kokeshi.index.truth import Truth
@@ -147,3 +150,19 @@ def golden(tmp_path):
 @pytest.fixture
 def number():
     return vector_of
+
+
+@pytest.fixture
+def run():
+    """Runs `backup`, `restore` and `verify`; what they print."""
+    app = typer.Typer()
+    for command in (index_backup.backup, index_backup.restore, index_backup.verify):
+        app.command()(command)
+
+    def run(*arguments):
+        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if done.exception:
+            raise done.exception
+        return done.output
+
+    return run

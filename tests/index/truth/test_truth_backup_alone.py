@@ -6,11 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-import typer
 from killing import Steps
-from typer.testing import CliRunner
 
-from kokeshi.cli import index_backup
 from kokeshi.errors import SetupError
 from kokeshi.index import notes_alone
 from kokeshi.index.backup import backup, verify_backup
@@ -43,19 +40,9 @@ def noted(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(run, monkeypatch):
     """The commands on a server whose collections a Milvus keeps."""
     monkeypatch.setenv("KOKESHI_STORE", "milvus://localhost:19530")
-    app = typer.Typer()
-    for command in (index_backup.backup, index_backup.restore, index_backup.verify):
-        app.command()(command)
-
-    def run(*arguments):
-        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if done.exception:
-            raise done.exception
-        return done.output
-
     return run
 
 

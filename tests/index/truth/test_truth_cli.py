@@ -3,27 +3,9 @@
 import apsw
 import orjson
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from kokeshi.cli import index_backup
 from kokeshi.errors import SetupError
 from kokeshi.index.notes import Notes
-
-
-@pytest.fixture
-def run():
-    app = typer.Typer()
-    for command in (index_backup.backup, index_backup.restore, index_backup.verify):
-        app.command()(command)
-
-    def run(*arguments):
-        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if done.exception:
-            raise done.exception
-        return done.output
-
-    return run
 
 
 def test_a_backup_travels_to_another_directory(home, run, tmp_path):
